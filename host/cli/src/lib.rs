@@ -1,0 +1,1 @@
+//! Arguments, settings, commands, printing, and the assembly of a run.

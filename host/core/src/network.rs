@@ -1,0 +1,194 @@
+//! Network rules of a task.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a phase of a task may connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum NetworkRule {
+    /// Nowhere.
+    None,
+    /// These hosts only.
+    Hosts(Vec<HostPattern>),
+    /// Every public address.
+    All,
+}
+
+/// A host that a rule names: `example.org`, `example.org:8443`, `*.example.org`
+/// (subdomains only), an address literal. Without a port: 80 and 443.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPattern {
+    /// Lower-case name or address, without a trailing dot and without brackets.
+    host: String,
+    /// Whether `host` stands for its subdomains.
+    subdomains: bool,
+    port: Option<u16>,
+}
+
+/// A text that is no network rule.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no network rule: use `none`, `all`, or hosts such as `example.org,*.example.org:8443`")]
+pub struct InvalidRule(String);
+
+impl NetworkRule {
+    /// Whether the rule lets a connection to this host and port through.
+    /// `host` may be in upper case, and end with a dot.
+    pub fn permits(&self, host: &str, port: u16) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Hosts(patterns) => patterns.iter().any(|pattern| pattern.matches(host, port)),
+        }
+    }
+
+    /// Whether the rule names this host itself: then its address may be one
+    /// that is not public.
+    pub fn names(&self, host: &str, port: u16) -> bool {
+        matches!(self, Self::Hosts(patterns) if patterns.iter().any(|p| p.matches(host, port)))
+    }
+}
+
+impl HostPattern {
+    /// Whether this pattern stands for the host and port.
+    pub fn matches(&self, host: &str, port: u16) -> bool {
+        let host = canonical_host(host);
+        let host_matches = if self.subdomains {
+            host.strip_suffix(&self.host).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
+        } else {
+            host == self.host
+        };
+        host_matches && self.port.map_or(port == 443 || port == 80, |wanted| wanted == port)
+    }
+}
+
+/// A host's name as it is compared: lower case, no trailing dot, no brackets.
+pub fn canonical_host(host: &str) -> String {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::to_owned).unwrap_or(host)
+}
+
+impl FromStr for HostPattern {
+    type Err = InvalidRule;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidRule(crate::text::one_line(text, 100));
+        let (rest, subdomains) = match text.strip_prefix("*.") {
+            Some(rest) => (rest, true),
+            None => (text, false),
+        };
+        let (host, port) = if let Some(inner) = rest.strip_prefix('[') {
+            let (address, tail) = inner.split_once(']').ok_or_else(invalid)?;
+            address.parse::<std::net::Ipv6Addr>().map_err(|_| invalid())?;
+            (address, tail.strip_prefix(':'))
+        } else if rest.parse::<std::net::Ipv6Addr>().is_ok() {
+            (rest, None)
+        } else {
+            match rest.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (rest, None),
+            }
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':');
+        if host.is_empty() || host.starts_with('-') || !host.chars().all(plain) {
+            return Err(invalid());
+        }
+        let port = port.map(|p| p.parse::<u16>().ok().filter(|p| *p != 0).ok_or_else(invalid)).transpose()?;
+        Ok(Self { host: canonical_host(host), subdomains, port })
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.subdomains {
+            f.write_str("*.")?;
+        }
+        match (self.host.contains(':'), self.port) {
+            (true, _) => write!(f, "[{}]", self.host)?,
+            (false, _) => f.write_str(&self.host)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+impl FromStr for NetworkRule {
+    type Err = InvalidRule;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.trim() {
+            "none" => Ok(Self::None),
+            "all" => Ok(Self::All),
+            hosts => hosts.split(',').map(|h| h.trim().parse()).collect::<Result<_, _>>().map(Self::Hosts),
+        }
+    }
+}
+
+impl fmt::Display for NetworkRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::All => f.write_str("all"),
+            Self::Hosts(hosts) => {
+                let hosts: Vec<_> = hosts.iter().map(HostPattern::to_string).collect();
+                f.write_str(&hosts.join(","))
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for NetworkRule {
+    type Error = InvalidRule;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<NetworkRule> for String {
+    fn from(rule: NetworkRule) -> Self {
+        rule.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permits(rule: &str, host: &str, port: u16) -> bool {
+        rule.parse::<NetworkRule>().expect("a rule").permits(host, port)
+    }
+
+    #[test]
+    fn a_host_rule_matches_that_host_in_any_spelling_and_no_other() {
+        assert!(permits("example.org", "EXAMPLE.org.", 443));
+        assert!(!permits("example.org", "example.org", 22));
+        assert!(!permits("example.org", "evil-example.org", 443));
+        assert!(!permits("example.org", "example.org.evil.net", 443));
+        assert!(permits("127.0.0.1:8080", "127.0.0.1", 8080));
+        assert!(permits("[::1]:8080", "[::1]", 8080));
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_subdomains_only() {
+        assert!(permits("*.example.org", "a.b.example.org", 443));
+        assert!(!permits("*.example.org", "example.org", 443));
+        assert!(!permits("*.example.org", "badexample.org", 443));
+        assert!(!permits("*.example.org", ".example.org", 443));
+    }
+
+    #[test]
+    fn nonsense_is_no_rule() {
+        for bad in ["", "a b", "-x", "host:0", "host:99999", "[::1", "http://x/y"] {
+            assert!(bad.parse::<NetworkRule>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rule_reads_back_as_it_prints() {
+        for text in ["none", "all", "a.example,*.b.example:8443,[::1]:80"] {
+            assert_eq!(text.parse::<NetworkRule>().expect("a rule").to_string(), text);
+        }
+    }
+}

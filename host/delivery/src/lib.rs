@@ -1,0 +1,1 @@
+//! Fetch, changes, commit and push, from a repository of the host's own.

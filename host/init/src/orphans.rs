@@ -1,0 +1,67 @@
+//! Ends what outlived its keeper.
+//!
+//! Process 1's rightful children are keepers. All else that turns up among them was left by a keeper that is
+//! gone (the host let go of the command, or a process killed its own keeper) and is killed with all beneath it.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::processes;
+
+/// How long new orphans may keep turning up before everything in the workspace is killed at one stroke.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How soon to look again while some are still dying.
+pub(crate) const AGAIN: Duration = Duration::from_millis(2);
+
+/// Scans in a row before the control socket gets its turn.
+const ROUNDS: usize = 16;
+
+/// The hunt for what keepers left behind.
+#[derive(Debug, Default)]
+pub(crate) struct Orphans {
+    /// Since when there have been orphans at every look.
+    since: Option<Instant>,
+    /// Whom we have killed; they may take a while to die.
+    condemned: HashSet<i32>,
+}
+
+impl Orphans {
+    /// Kills all processes beneath none of `keepers`; true if some may be left, so that another look is due.
+    ///
+    /// Killing one by one can lose against something that forks as fast. `kill(-1)` can not, since it holds the
+    /// kernel's list meanwhile, but it ends the workspace's other commands too: the last resort.
+    pub(crate) fn sweep(&mut self, keepers: &HashSet<i32>) -> bool {
+        for _ in 0..ROUNDS {
+            let orphans = processes::outside(&processes::all(), keepers);
+            if orphans.is_empty() {
+                *self = Self::default();
+                return false;
+            }
+            let since = *self.since.get_or_insert_with(Instant::now);
+            let mut fresh = false;
+            for pid in orphans {
+                fresh |= self.condemned.insert(pid);
+                if let Some(pid) = Pid::from_raw(pid) {
+                    // It may have died since: that is what we want.
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
+            if !fresh {
+                return true;
+            }
+            if since.elapsed() > PATIENCE {
+                kill_everything();
+            }
+        }
+        true
+    }
+}
+
+/// Kills every process of the workspace but process 1.
+pub(crate) fn kill_everything() {
+    // A group of 1 is spelt -1, which the kernel reads as "all but process 1 and myself".
+    let _ = kill_process_group(Pid::INIT, Signal::KILL);
+}

@@ -1,0 +1,47 @@
+//! SIGCHLD as a descriptor: a death wakes `poll`, and no code runs in a signal handler.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+use rustix::io::{Errno, Result};
+
+/// Blocks SIGCHLD for this thread (and for what is forked from it; an exec by the standard library unblocks).
+pub(crate) fn block_child_signal() -> Result<()> {
+    let set = child_set();
+    #[expect(unsafe_code, reason = "rustix has no signal masks")]
+    // SAFETY: `set` was filled in by `child_set`; a null old set is allowed.
+    let status = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+    if status == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(status)) }
+}
+
+/// A descriptor that is readable when a child of *this* process has died.
+pub(crate) fn child_descriptor() -> Result<OwnedFd> {
+    let set = child_set();
+    #[expect(unsafe_code, reason = "rustix has no signalfd")]
+    // SAFETY: `set` was filled in by `child_set`; -1 asks for a new descriptor.
+    let raw = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    if raw < 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL));
+    }
+    #[expect(unsafe_code, reason = "signalfd returns a bare number")]
+    // SAFETY: the kernel has just made this descriptor and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Empties the descriptor. Signals of one kind merge, so the caller must reap until nobody is left.
+pub(crate) fn drain(children: impl AsFd) {
+    let mut record = [0; size_of::<libc::signalfd_siginfo>()];
+    while rustix::io::read(&children, &mut record).is_ok_and(|count| count > 0) {}
+}
+
+fn child_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    #[expect(unsafe_code, reason = "rustix has no signal sets")]
+    // SAFETY: `sigemptyset` fills the set in before anything reads it; SIGCHLD is a signal's number.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD);
+        set.assume_init()
+    }
+}

@@ -1,0 +1,1 @@
+//! Model providers: OpenAI Responses, OpenAI Chat Completions, Anthropic Messages, scripted.

@@ -1,0 +1,1 @@
+//! Phases of a task and its journal.

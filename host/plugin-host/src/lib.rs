@@ -1,0 +1,1 @@
+//! Loads WebAssembly components and runs each call in a fresh, limited instance.

@@ -1,0 +1,70 @@
+//! What holds where every policy abstains.
+
+use sortie_core::action::{Action, ActionKind};
+use sortie_core::network::NetworkRule;
+use sortie_core::{Facts, Phase};
+
+/// What holds for this task where every policy abstains.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// The task's repository, without credentials: the one that may be fetched.
+    pub repository: String,
+    /// Provider of the configured model.
+    pub provider: String,
+    /// Where set-up may connect to.
+    pub setup_network: NetworkRule,
+    /// Where all later phases, and tools, may connect to.
+    pub agent_network: NetworkRule,
+}
+
+impl Defaults {
+    /// None if the action may happen, else why not and what would allow it.
+    pub(crate) fn objection(&self, action: &Action, facts: &Facts) -> Option<(String, Option<String>)> {
+        match action.kind {
+            ActionKind::TaskSubmit
+            | ActionKind::WorkspaceCreate
+            | ActionKind::ToolCall
+            | ActionKind::ToolResult
+            | ActionKind::Exec
+            | ActionKind::FileRead
+            | ActionKind::FileWrite
+            | ActionKind::Commit => None,
+            ActionKind::RepositoryFetch if action.target == self.repository => None,
+            ActionKind::ModelRequest if detail(action, "provider") == self.provider => None,
+            ActionKind::NetworkConnect | ActionKind::HttpRequest => self.network_objection(action, facts),
+            kind => Some((format!("no policy allows this {kind}"), Some("a policy has to allow it".into()))),
+        }
+    }
+
+    /// The rule for a phase.
+    pub fn network(&self, phase: Phase) -> &NetworkRule {
+        if phase == Phase::Prepare { &self.setup_network } else { &self.agent_network }
+    }
+
+    fn network_objection(&self, action: &Action, facts: &Facts) -> Option<(String, Option<String>)> {
+        let rule = self.network(facts.phase);
+        let Some((host, port)) = host_and_port(action) else {
+            return Some(("it names no host".into(), None));
+        };
+        if rule.permits(&host, port) {
+            return None;
+        }
+        let setting = if facts.phase == Phase::Prepare { "network.setup" } else { "network.agent" };
+        let shown = if port == 443 || port == 80 { host } else { format!("{host}:{port}") };
+        let remedy = format!("`{setting} = \"{shown}\"` in the settings, or `--network {shown}`, would allow it");
+        Some((format!("the network rule of this phase is `{rule}`"), Some(remedy)))
+    }
+}
+
+fn detail<'a>(action: &'a Action, key: &str) -> &'a str {
+    action.details.get(key).and_then(|value| value.as_str()).unwrap_or_default()
+}
+
+fn host_and_port(action: &Action) -> Option<(String, u16)> {
+    if action.kind == ActionKind::NetworkConnect {
+        let port = action.details.get("port")?.as_u64()?;
+        return Some((detail(action, "host").to_owned(), u16::try_from(port).ok()?));
+    }
+    let url = url::Url::parse(detail(action, "url")).ok()?;
+    Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
+}

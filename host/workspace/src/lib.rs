@@ -1,0 +1,1 @@
+//! Isolated workspaces: the built-in sandbox, the client of init, files beneath the root, the egress proxy.

@@ -1,0 +1,1 @@
+//! Policy of rules from settings.

@@ -1,0 +1,3 @@
+//! Write Sortie tools and policies in Rust.
+#[doc(hidden)]
+pub mod bindings;
