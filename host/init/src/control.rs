@@ -1,22 +1,27 @@
-//! Process 1: takes requests, forks a keeper for each command, reaps, and ends everything with the host.
+//! Process 1: forks keepers, reaps, and ends everything with the host.
+//!
+//! A keeper waits on the control socket itself, so a request wakes nobody but the one who serves it, and no fork
+//! but the command's own is between the two. See [`crate::seat`] for who waits there. Process 1 listens to the
+//! socket only while nobody sits at it: then a request makes it fork a keeper, or refuse if it cannot.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, WaitOptions, set_dumpable_behavior, wait};
 
 use crate::descriptors;
 use crate::failure::Failure;
-use crate::keeper::{self, Job};
+use crate::keeper;
 use crate::memory::Watchdog;
 use crate::orphans::{self, Orphans};
-use crate::protocol::{Event, READY, Request, Step};
+use crate::protocol::{READY, Request, Step};
+use crate::seat::{Move, Seat};
 use crate::signals;
 
 /// Commands at a time, those included whose main process has ended but whose children run on.
@@ -28,7 +33,10 @@ const COMMAND_OOM_SCORE: &[u8] = b"500";
 struct Init {
     control: OwnedFd,
     children: OwnedFd,
+    seat: Seat,
     keepers: HashSet<i32>,
+    /// The keeper that takes the next request: it sits at the socket, or was forked and has not said otherwise.
+    ready: Option<Ready>,
     orphans: Orphans,
     /// Whether another look for orphans is due.
     sweeping: bool,
@@ -37,14 +45,35 @@ struct Init {
     oom_score: Option<File>,
 }
 
+#[derive(Clone, Copy)]
+struct Ready {
+    pid: i32,
+    seated: bool,
+}
+
+/// Who a process is after a fork.
+enum Role {
+    Init,
+    Keeper,
+}
+
+/// What woke process 1 up.
+struct Woken {
+    ended: bool,
+    asked: bool,
+    died: bool,
+    told: bool,
+}
+
 /// Serves until the control socket hangs up; then the process ends, and the workspace with it.
 pub(crate) fn serve(memory: Option<u64>) -> io::Result<Infallible> {
     let mut init = Init::start(memory)?;
     loop {
-        if let Some(job) = init.turn()? {
-            // We are the keeper now. What belongs to process 1 must not stay open here.
-            drop(init);
-            keeper::run(job);
+        if let Role::Keeper = init.turn()? {
+            // What belongs to process 1 alone must not stay open in a keeper.
+            let Init { control, seat, children, oom_score, .. } = init;
+            drop((children, oom_score));
+            keeper::serve(control, seat);
         }
     }
 }
@@ -62,7 +91,9 @@ impl Init {
         Ok(Self {
             control,
             children: signals::child_descriptor()?,
+            seat: Seat::new()?,
             keepers: HashSet::new(),
+            ready: None,
             orphans: Orphans::default(),
             sweeping: false,
             watchdog: memory.map(Watchdog::new),
@@ -70,10 +101,19 @@ impl Init {
         })
     }
 
-    /// Waits for one thing and does it. A job comes back in the process that was forked for it, only there.
-    fn turn(&mut self) -> io::Result<Option<Job>> {
-        let (asked, died) = self.wait()?;
-        if died {
+    /// Waits for one thing and does it. Returns twice when it forks.
+    fn turn(&mut self) -> io::Result<Role> {
+        let woken = self.wait()?;
+        if woken.ended {
+            end();
+        }
+        if woken.told {
+            self.seat.hear(|pid, move_| match move_ {
+                Move::Sat => self.ready = Some(Ready { pid, seated: true }),
+                Move::Rose => drop(self.ready.take_if(|ready| ready.pid == pid)),
+            });
+        }
+        if woken.died {
             self.reap();
         }
         if self.sweeping {
@@ -82,21 +122,33 @@ impl Init {
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.look();
         }
-        if asked { self.answer() } else { Ok(None) }
+        // Somebody may have sat down in the same moment.
+        if woken.asked && self.ready.is_none() { self.answer() } else { Ok(Role::Init) }
     }
 
-    fn wait(&self) -> io::Result<(bool, bool)> {
+    fn wait(&self) -> io::Result<Woken> {
         let sweep = self.sweeping.then_some(orphans::AGAIN);
         let watch = self.watchdog.as_ref().map(Watchdog::due);
         let timeout: Option<Duration> = [sweep, watch].into_iter().flatten().min();
         let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("it is seconds at most"));
-        let mut ready =
-            [PollFd::new(&self.control, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
+        // With a keeper at the socket, only its end concerns us, which is always reported.
+        let control = if self.ready.is_some() { PollFlags::empty() } else { PollFlags::IN };
+        let mut ready = [
+            PollFd::new(&self.control, control),
+            PollFd::new(&self.children, PollFlags::IN),
+            PollFd::new(self.seat.news(), PollFlags::IN),
+        ];
         match poll(&mut ready, timeout.as_ref()) {
-            Ok(_) => Ok((!ready[0].revents().is_empty(), !ready[1].revents().is_empty())),
-            Err(rustix::io::Errno::INTR) => Ok((false, false)),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        let [control, children, news] = ready.map(|ready| ready.revents());
+        Ok(Woken {
+            ended: control.intersects(PollFlags::HUP | PollFlags::ERR),
+            asked: control.contains(PollFlags::IN),
+            died: !children.is_empty(),
+            told: !news.is_empty(),
+        })
     }
 
     fn reap(&mut self) {
@@ -104,55 +156,43 @@ impl Init {
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, _))) => {
-                    self.keepers.remove(&pid.as_raw_pid());
+                    let pid = pid.as_raw_pid();
+                    self.keepers.remove(&pid);
+                    let gone = self.ready.take_if(|ready| ready.pid == pid);
+                    if gone.is_some_and(|gone| gone.seated) {
+                        // It was killed from within, and took the seat along.
+                        self.seat.vacate();
+                    }
                     self.sweeping = true;
                 }
-                Ok(None) => return,
-                // Nobody is left at all: the usual end of a command that ran alone. Nothing to look for.
-                Err(_) => {
-                    self.sweeping = false;
-                    return;
-                }
+                // Some are left, or nobody is.
+                Ok(None) | Err(_) => return,
             }
         }
     }
 
-    fn answer(&mut self) -> io::Result<Option<Job>> {
+    /// A request has come and nobody sits there to take it.
+    fn answer(&mut self) -> io::Result<Role> {
+        let failure = match self.fork() {
+            Ok(role) => return Ok(role),
+            Err(failure) => failure,
+        };
         let mut packet = [0; Request::LENGTH];
         match descriptors::receive(&self.control, &mut packet) {
             Ok((0, _)) => end(),
-            Ok((length, descriptors)) => {
-                let mut descriptors = descriptors.into_iter();
-                let (Some(request), Some(channel)) = (Request::decode(&packet[..length]), descriptors.next())
-                else {
-                    return Ok(None);
-                };
-                Ok(self.act(request, channel, descriptors.collect()))
+            Ok((_, descriptors)) => {
+                if let Some(channel) = descriptors.first() {
+                    failure.report(channel);
+                }
+                Ok(Role::Init)
             }
             // More than a request holds: the host's mistake, which costs it this request.
-            Err(rustix::io::Errno::MSGSIZE) => Ok(None),
+            Err(Errno::MSGSIZE) => Ok(Role::Init),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn act(&mut self, request: Request, channel: OwnedFd, streams: Vec<OwnedFd>) -> Option<Job> {
-        let outcome = match request {
-            Request::Exec => self.fork(),
-            Request::Listen { port } => listen(&channel, port).map(|()| false),
-        };
-        match outcome {
-            Ok(true) => return Some(Job { channel, streams }),
-            Ok(false) => {}
-            Err(Failure { step, errno }) => {
-                // The host may have let go already: then nobody wants to know.
-                let _ = descriptors::send(&channel, &Event::Failed { step, errno }.encode(), &[]);
-            }
-        }
-        None
-    }
-
-    /// Forks a keeper; true in the keeper.
-    fn fork(&mut self) -> Result<bool, Failure> {
+    fn fork(&mut self) -> Result<Role, Failure> {
         if self.keepers.len() >= MAX_KEEPERS {
             return Err(Failure { step: Step::Fork, errno: libc::EAGAIN });
         }
@@ -161,7 +201,7 @@ impl Init {
         // SAFETY: this process has one thread, so the child is a whole copy with no lock held by another.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
-            return Ok(true);
+            return Ok(Role::Keeper);
         }
         let error = io::Error::last_os_error();
         self.score(b"0");
@@ -169,7 +209,8 @@ impl Init {
             return Err(Failure::at(Step::Fork)(error));
         }
         self.keepers.insert(pid);
-        Ok(false)
+        self.ready = Some(Ready { pid, seated: false });
+        Ok(Role::Init)
     }
 
     fn score(&mut self, score: &[u8]) {
@@ -178,13 +219,6 @@ impl Init {
             let _ = file.write(score);
         }
     }
-}
-
-fn listen(channel: &OwnedFd, port: u16) -> Result<(), Failure> {
-    let listener = TcpListener::bind(("127.0.0.1", port)).map_err(Failure::at(Step::Listen))?;
-    let event = Event::Listening.encode();
-    descriptors::send(channel, &event, &[listener.as_fd()]).map_err(Failure::errno_at(Step::Listen))?;
-    Ok(())
 }
 
 /// The host is gone: all ends. The kernel kills the rest of the namespace as process 1 leaves.

@@ -1,10 +1,11 @@
-//! One command: starts it, tells the host how it ended, and holds all that it starts beneath itself.
+//! One command at a time: starts it, tells the host how it ended, and holds all that it starts beneath itself.
 //!
-//! A keeper is a forked copy of process 1 and lives as long as the channel is open and a process is beneath it.
-//! When it ends, whatever is left becomes process 1's child and is killed there (see [`crate::orphans`]), so
-//! ending a keeper is all that killing a command takes. The process group is killed first because the kernel
-//! does that at one stroke: a fork in the group either is in it or does not happen.
+//! A keeper is a forked copy of process 1. It serves commands one after the other as long as each leaves nothing
+//! behind. When it ends instead, whatever is left becomes process 1's child and is killed there (see
+//! [`crate::orphans`]), so ending a keeper is all that killing a command takes. The process group is killed first
+//! because the kernel does that at one stroke: a fork in the group either is in it or does not happen.
 
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -19,59 +20,161 @@ use rustix::process::{
 
 use crate::descriptors;
 use crate::failure::Failure;
-use crate::protocol::{Cause, Event, MAX_SPEC, Order, Spec, Status, Step};
+use crate::program;
+use crate::protocol::{Cause, Event, MAX_SPEC, Order, Request, Spec, Status, Step};
+use crate::seat::Seat;
 use crate::signals;
 use crate::terminal::Terminal;
 
-/// What a keeper was forked for.
-pub(crate) struct Job {
-    /// To and from the host.
-    pub(crate) channel: OwnedFd,
-    /// Standard input, output and error; empty for a terminal.
-    pub(crate) streams: Vec<OwnedFd>,
-}
+/// How long a short command takes. It is reported as started and ended with one message, which wakes the host once
+/// and not twice, and its keeper stays seated. Output does not wait for it.
+const SHORT: Duration = Duration::from_millis(2);
 
-/// Runs the command to its end and leaves the process.
-pub(crate) fn run(job: Job) -> ! {
-    if let Err((channel, Failure { step, errno })) = Keeper::start(job).map(Keeper::watch) {
-        // The host may have let go already: then nobody wants to know.
-        let _ = descriptors::send(&channel, &Event::Failed { step, errno }.encode(), &[]);
+/// Serves requests for as long as there is nothing left to hold and the seat is free; then leaves the process.
+pub(crate) fn serve(control: OwnedFd, seat: Seat) -> ! {
+    if set_child_subreaper(Some(getpid())).is_ok() {
+        // Forked because a request was there. Whoever sat down meanwhile may have taken it.
+        let mut place = Place { seat: &seat, seated: false };
+        let mut next = request(&control, false);
+        loop {
+            match next {
+                Ok(Some((channel, streams))) => {
+                    if let Left::Something = run(channel, streams, &mut place) {
+                        break;
+                    }
+                }
+                Ok(None) => {}
+                Err(Errno::AGAIN) if !place.seated => {}
+                Err(_) => break,
+            }
+            if !place.sit() {
+                break;
+            }
+            next = request(&control, true);
+        }
+        place.rise();
     }
     std::process::exit(0)
 }
 
-struct Keeper {
+/// This keeper's place at the control socket. Until it rises, process 1 counts on it for the next request.
+struct Place<'a> {
+    seat: &'a Seat,
+    seated: bool,
+}
+
+impl Place<'_> {
+    fn sit(&mut self) -> bool {
+        self.seated = self.seated || self.seat.take();
+        self.seated
+    }
+
+    /// Lets another keeper take the next request.
+    fn rise(&mut self) {
+        self.seat.rise(self.seated);
+        self.seated = false;
+    }
+}
+
+type Job = (OwnedFd, Vec<OwnedFd>);
+
+/// The next request for a command: its channel and streams. None if it was a request of another kind, which has
+/// been served, or none at all. `AGAIN` if there is none and it is not to `wait`; `PIPE` at the end.
+fn request(control: &OwnedFd, wait: bool) -> rustix::io::Result<Option<Job>> {
+    let mut packet = [0; Request::LENGTH];
+    let (length, descriptors) = match descriptors::receive_now(control, &mut packet, wait) {
+        Ok((0, _)) => return Err(Errno::PIPE),
+        // More than a request holds: the host's mistake, which costs it this request.
+        Err(Errno::MSGSIZE) => return Ok(None),
+        received => received?,
+    };
+    let mut descriptors = descriptors.into_iter();
+    match (Request::decode(&packet[..length]), descriptors.next()) {
+        (Some(Request::Exec), Some(channel)) => return Ok(Some((channel, descriptors.collect()))),
+        (Some(Request::Listen { port }), Some(channel)) => {
+            if let Err(failure) = listen(&channel, port) {
+                failure.report(&channel);
+            }
+        }
+        _ => {}
+    }
+    Ok(None)
+}
+
+/// Whether processes are left that only the end of their keeper ends.
+enum Left {
+    Nothing,
+    Something,
+}
+
+fn run(channel: OwnedFd, streams: Vec<OwnedFd>, place: &mut Place<'_>) -> Left {
+    match begin(&channel, streams) {
+        Ok(begun) => Keeper { channel, begun, place, order: Vec::new() }.watch(),
+        Err(failure) => {
+            failure.report(&channel);
+            Left::Nothing
+        }
+    }
+}
+
+fn listen(channel: &OwnedFd, port: u16) -> Result<(), Failure> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).map_err(Failure::at(Step::Listen))?;
+    let event = Event::Listening.encode();
+    descriptors::send(channel, &event, &[listener.as_fd()]).map_err(Failure::errno_at(Step::Listen))?;
+    Ok(())
+}
+
+struct Keeper<'a, 'seat> {
     channel: OwnedFd,
-    deaths: OwnedFd,
-    /// The command's own process, until it has ended. It leads its group and session.
-    command: Option<Pid>,
-    deadline: Option<Instant>,
+    begun: Begun,
+    place: &'a mut Place<'seat>,
     /// The first byte of an order whose second is still to come.
     order: Vec<u8>,
 }
 
-impl Keeper {
-    fn start(Job { channel, streams }: Job) -> Result<Self, (OwnedFd, Failure)> {
-        match begin(&channel, streams) {
-            Ok((deaths, command, deadline)) => {
-                Ok(Self { channel, deaths, command: Some(command), deadline, order: Vec::new() })
-            }
-            Err(failure) => Err((channel, failure)),
-        }
-    }
+/// A command that was started.
+struct Begun {
+    deaths: OwnedFd,
+    /// The command's own process, until it has ended. It leads its group.
+    command: Option<Pid>,
+    deadline: Option<Instant>,
+    start: Start,
+}
 
+/// The word that a command has started, and what goes with it.
+enum Start {
+    /// Said at this time, if the end does not come first.
+    Unsaid {
+        event: [u8; Event::LENGTH],
+        terminal: Option<OwnedFd>,
+        at: Instant,
+    },
+    Said,
+}
+
+impl Keeper<'_, '_> {
     /// Returns when nothing is left to keep, or the host let go.
-    fn watch(mut self) {
+    fn watch(mut self) -> Left {
         loop {
             let (said, died) = match self.wait() {
                 Ok(ready) => ready,
                 Err(Errno::INTR) => continue,
                 Err(_) => return self.kill(Cause::Killed),
             };
-            if died && self.reap().is_none() {
-                return;
+            if died {
+                if self.reap().is_none() {
+                    return Left::Nothing;
+                }
+                if self.begun.command.is_none() {
+                    // What it left may run for long, and no request should wait for that.
+                    self.say_started();
+                }
             }
-            if self.command.is_some() && self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            let now = Instant::now();
+            if matches!(self.begun.start, Start::Unsaid { at, .. } if at <= now) {
+                self.say_started();
+            }
+            if self.begun.command.is_some() && self.begun.deadline.is_some_and(|deadline| deadline <= now) {
                 return self.kill(Cause::Timeout);
             }
             if said && self.obey().is_none() {
@@ -81,21 +184,24 @@ impl Keeper {
     }
 
     fn wait(&self) -> rustix::io::Result<(bool, bool)> {
-        let deadline = self.deadline.filter(|_| self.command.is_some());
-        // A deadline beyond what the kernel can count is as good as none.
-        let timeout = deadline
-            .and_then(|deadline| Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok());
-        let mut ready = [PollFd::new(&self.channel, PollFlags::IN), PollFd::new(&self.deaths, PollFlags::IN)];
+        let deadline = self.begun.deadline.filter(|_| self.begun.command.is_some());
+        let say = if let Start::Unsaid { at, .. } = self.begun.start { Some(at) } else { None };
+        let next = [deadline, say].into_iter().flatten().min();
+        // A time beyond what the kernel can count is as good as none.
+        let timeout =
+            next.and_then(|next| Timespec::try_from(next.saturating_duration_since(Instant::now())).ok());
+        let mut ready =
+            [PollFd::new(&self.channel, PollFlags::IN), PollFd::new(&self.begun.deaths, PollFlags::IN)];
         poll(&mut ready, timeout.as_ref())?;
         Ok((!ready[0].revents().is_empty(), !ready[1].revents().is_empty()))
     }
 
     /// Takes up all that died; none if nobody is left.
     fn reap(&mut self) -> Option<()> {
-        signals::drain(&self.deaths);
+        signals::drain(&self.begun.deaths);
         loop {
             match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if Some(pid) == self.command => self.report(Cause::Own, status),
+                Ok(Some((pid, status))) if Some(pid) == self.begun.command => self.report(Cause::Own, status),
                 Ok(Some(_)) => {}
                 Ok(None) => return Some(()),
                 Err(_) => return None,
@@ -119,7 +225,7 @@ impl Keeper {
                 Order::Kill => return None,
                 Order::Signal(number) => {
                     if let (Some(command), Some(signal)) =
-                        (self.command, Signal::from_named_raw(i32::from(number)))
+                        (self.begun.command, Signal::from_named_raw(i32::from(number)))
                     {
                         // It may be ending just now.
                         let _ = kill_process_group(command, signal);
@@ -131,47 +237,72 @@ impl Keeper {
         Some(())
     }
 
-    fn kill(mut self, cause: Cause) {
-        let Some(command) = self.command else { return };
+    fn kill(mut self, cause: Cause) -> Left {
+        let Some(command) = self.begun.command else { return Left::Something };
         let _ = kill_process_group(command, Signal::KILL);
         // The command may have ended by itself a moment ago: its status tells.
         let Ok(Some((_, status))) =
             rustix::io::retry_on_intr(|| waitpid(Some(command), WaitOptions::empty()))
         else {
-            return;
+            return Left::Something;
         };
         let cause = if status.terminating_signal() == Some(libc::SIGKILL) { cause } else { Cause::Own };
         self.report(cause, status);
+        Left::Something
     }
 
     fn report(&mut self, cause: Cause, status: WaitStatus) {
-        self.command = None;
+        self.begun.command = None;
         let small = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
         let status = match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Status::Code(small(code)),
             (None, signal) => Status::Signal(small(signal.unwrap_or(libc::SIGKILL))),
         };
-        let _ = descriptors::send(&self.channel, &Event::Exited { cause, status }.encode(), &[]);
+        let exited = Event::Exited { cause, status }.encode();
+        if let Start::Unsaid { event, terminal: None, .. } = &self.begun.start {
+            // Both at one stroke: one wake-up of the host.
+            self.send(&[event.as_slice(), &exited].concat(), None);
+            self.begun.start = Start::Said;
+        } else {
+            self.say_started();
+            self.send(&exited, None);
+        }
+    }
+
+    /// Tells the host, unless it knows, and lets another keeper take the next request.
+    fn say_started(&mut self) {
+        if let Start::Unsaid { event, terminal, .. } = std::mem::replace(&mut self.begun.start, Start::Said) {
+            self.send(&event, terminal.as_ref());
+        }
+        self.place.rise();
+    }
+
+    fn send(&self, bytes: &[u8], descriptor: Option<&OwnedFd>) {
+        let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+        // If the host has let go, the watch sees that next.
+        let _ = descriptors::send(&self.channel, bytes, &descriptors);
     }
 }
 
-fn begin(channel: &OwnedFd, streams: Vec<OwnedFd>) -> Result<(OwnedFd, Pid, Option<Instant>), Failure> {
-    set_child_subreaper(Some(getpid())).map_err(Failure::errno_at(Step::Fork))?;
+fn begin(channel: &OwnedFd, streams: Vec<OwnedFd>) -> Result<Begun, Failure> {
     // Before the command can die, so that its death is not missed.
     let deaths = signals::child_descriptor().map_err(Failure::errno_at(Step::Fork))?;
     let spec = read_spec(channel)?;
-    let (mut command, controller) = prepare(&spec, streams)?;
+    let (mut command, terminal) = prepare(&spec, streams)?;
     let child = command.spawn().map_err(Failure::at(Step::Program))?;
     // Our copies of the streams: as long as they are open, the host sees no end of output.
     drop(command);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child has a process id");
-    let controller: Vec<_> = controller.iter().map(AsFd::as_fd).collect();
-    let started = Event::Started { pid: pid.as_raw_pid() }.encode();
-    // If the host has let go, the watch sees that first thing.
-    let _ = descriptors::send(channel, &started, &controller);
-    let deadline =
-        (spec.timeout > Duration::ZERO).then(|| Instant::now().checked_add(spec.timeout)).flatten();
-    Ok((deaths, pid, deadline))
+    let now = Instant::now();
+    // Whoever asked for a terminal waits for it.
+    let at = if terminal.is_some() { now } else { now + SHORT };
+    let event = Event::Started { pid: pid.as_raw_pid() }.encode();
+    Ok(Begun {
+        deaths,
+        command: Some(pid),
+        deadline: (spec.timeout > Duration::ZERO).then(|| now.checked_add(spec.timeout)).flatten(),
+        start: Start::Unsaid { event, terminal, at },
+    })
 }
 
 fn read_spec(channel: &OwnedFd) -> Result<Spec, Failure> {
@@ -212,16 +343,25 @@ fn prepare(spec: &Spec, streams: Vec<OwnedFd>) -> Result<(Command, Option<OwnedF
     };
     let [stdin, stdout, stderr] =
         <[OwnedFd; 3]>::try_from(streams).map_err(|_| Failure { step: Step::Spec, errno: libc::EBADF })?;
-    let (program, arguments) = spec.argv.split_first().expect("a spec has a program");
+    let (word, arguments) = spec.argv.split_first().expect("a spec has a program");
+    let program = program::find(word, &spec.env).map_err(Failure::at(Step::Program))?;
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
+    command.arg0(word).args(arguments).env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
     command.stdin(stdin).stdout(stdout).stderr(stderr);
-    let terminal = controller.is_some();
-    let lead = move || -> std::io::Result<()> {
+    if controller.is_some() {
+        take_terminal(&mut command);
+    } else {
+        // A group is all that killing takes, and a session of ours has no terminal that it could reach.
+        command.process_group(0);
+    }
+    Ok((command, controller))
+}
+
+/// Makes the command lead a session with its standard input as the terminal.
+fn take_terminal(command: &mut Command) {
+    let lead = || -> std::io::Result<()> {
         setsid()?;
-        if terminal {
-            ioctl_tiocsctty(rustix::stdio::stdin())?;
-        }
+        ioctl_tiocsctty(rustix::stdio::stdin())?;
         Ok(())
     };
     #[expect(unsafe_code, reason = "the standard library has no stable way to start a session")]
@@ -229,5 +369,4 @@ fn prepare(spec: &Spec, streams: Vec<OwnedFd>) -> Result<(Command, Option<OwnedF
     unsafe {
         command.pre_exec(lead)
     };
-    Ok((command, controller))
 }

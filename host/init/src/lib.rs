@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! host ──control──▶ init (process 1)          one packet a request, descriptors attached
-//!   │                 └─ keeper               one for each command, forked from init
+//!   │                 └─ keeper               one for each command at a time, forked from init
 //!   └────channel────────▶  └─ command         spec and orders in, events out
 //!                               └─ ...        whatever it starts
 //! ```
@@ -26,6 +26,8 @@ mod failure;
 mod keeper;
 mod memory;
 mod orphans;
+mod program;
+mod seat;
 mod signals;
 mod terminal;
 

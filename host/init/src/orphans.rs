@@ -35,7 +35,15 @@ impl Orphans {
     /// kernel's list meanwhile, but it ends the workspace's other commands too: the last resort.
     pub(crate) fn sweep(&mut self, keepers: &HashSet<i32>) -> bool {
         for _ in 0..ROUNDS {
-            let orphans = processes::outside(&processes::all(), keepers);
+            if processes::children().is_some_and(|children| children.iter().all(|pid| keepers.contains(pid)))
+            {
+                *self = Self::default();
+                return false;
+            }
+            let (orphans, unclear) = processes::outside(&processes::all(), keepers);
+            if unclear && orphans.is_empty() {
+                continue;
+            }
             if orphans.is_empty() {
                 *self = Self::default();
                 return false;

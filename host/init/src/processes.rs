@@ -25,6 +25,16 @@ pub(crate) fn numbers() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()))
 }
 
+/// The children of this process, which has one thread; none if this kernel keeps no such list.
+///
+/// One may be missing if another died during the look. That other one is still to be reaped, so whoever looks
+/// after each reaping misses nobody for long.
+pub(crate) fn children() -> Option<Vec<i32>> {
+    let own = std::process::id();
+    let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).ok()?;
+    list.split_ascii_whitespace().map(|pid| pid.parse().ok()).collect()
+}
+
 /// Reads `pid (name) state parent …`. The name is the process's own choice and may hold anything, `)` too.
 fn parse(stat: &[u8]) -> Option<Process> {
     let open = stat.iter().position(|byte| *byte == b'(')?;
@@ -35,15 +45,29 @@ fn parse(stat: &[u8]) -> Option<Process> {
     Some(Process { pid, parent })
 }
 
-/// Those that are beneath none of `roots`, `roots` and process 1 left out.
-pub(crate) fn outside(processes: &[Process], roots: &HashSet<i32>) -> Vec<i32> {
+/// Those that hang on process 1 other than through one of `roots`.
+///
+/// The list was not read at one instant: a process whose parent ended meanwhile hangs on nobody. It is not named
+/// here, for it may well be beneath a root; whether there are such is the second value.
+pub(crate) fn outside(processes: &[Process], roots: &HashSet<i32>) -> (Vec<i32>, bool) {
     let parents: HashMap<i32, i32> = processes.iter().map(|process| (process.pid, process.parent)).collect();
-    let beneath_a_root = |pid: i32| {
-        // The list was not read at one instant: bound the climb, in case it shows a ring.
+    let place = |pid: i32| {
+        // Bounded, in case the list shows a ring.
         let climb = std::iter::successors(Some(pid), |pid| parents.get(pid).copied()).take(parents.len() + 1);
-        climb.into_iter().any(|pid| roots.contains(&pid))
+        climb.into_iter().find_map(|pid| {
+            let root = roots.contains(&pid).then_some(Place::Inside);
+            root.or((pid == 1).then_some(Place::Outside))
+        })
     };
-    processes.iter().map(|process| process.pid).filter(|pid| *pid > 1 && !beneath_a_root(*pid)).collect()
+    let others = || processes.iter().map(|process| process.pid).filter(|pid| *pid != 1);
+    let outside = others().filter(|pid| place(*pid) == Some(Place::Outside)).collect();
+    (outside, others().any(|pid| place(pid).is_none()))
+}
+
+#[derive(PartialEq)]
+enum Place {
+    Inside,
+    Outside,
 }
 
 #[cfg(test)]
@@ -63,17 +87,25 @@ mod tests {
         }
     }
 
+    const fn process(pid: i32, parent: i32) -> Process {
+        Process { pid, parent }
+    }
+
     #[test]
     fn what_is_not_beneath_a_root_is_outside() {
-        let process = |pid, parent| Process { pid, parent };
         let all = [process(1, 0), process(2, 1), process(3, 2), process(4, 3), process(5, 1), process(6, 5)];
-        assert_eq!(outside(&all, &HashSet::from([2])), vec![5, 6]);
+        assert_eq!(outside(&all, &HashSet::from([2])), (vec![5, 6], false));
+    }
+
+    #[test]
+    fn a_process_whose_parent_ended_during_the_look_is_spared() {
+        let all = [process(1, 0), process(2, 1), process(4, 3)];
+        assert_eq!(outside(&all, &HashSet::from([2])), (vec![], true));
     }
 
     #[test]
     fn a_ring_of_parents_ends() {
-        let process = |pid, parent| Process { pid, parent };
-        assert_eq!(outside(&[process(7, 8), process(8, 7)], &HashSet::from([2])), vec![7, 8]);
+        assert_eq!(outside(&[process(7, 8), process(8, 7)], &HashSet::from([2])), (vec![], true));
     }
 
     #[test]

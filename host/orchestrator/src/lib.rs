@@ -1,1 +1,24 @@
-//! Phases of a task and its journal.
+//! A task from its first event to its last.
+//!
+//! [`TaskRun::run`] leads a task through its phases: prepare, work, verify,
+//! deliver, archive. Every step writes an intent to the journal before its
+//! effect and an outcome after it, so that what was under way can be told
+//! after a crash. `cli` assembles the parts and calls it. It causes effects
+//! only through the ports of `sortie-policy`, for permits of the gate.
+
+mod archive;
+mod command;
+mod deliver;
+mod folder;
+mod install;
+mod journal;
+mod prepare;
+mod run;
+mod store;
+mod tests_run;
+mod work;
+
+pub use folder::{FolderError, TaskFolder};
+pub use journal::{Listener, TaskJournal};
+pub use run::{Adopt, Adopted, Install, Parts, Plan, RunError, TaskRun, Toolmaker};
+pub use store::{Store, StoreError, StoredEvent, TaskRecord, TaskState};

@@ -9,8 +9,10 @@ pub struct AuditError(pub String);
 
 /// Where decisions are recorded; the task's journal.
 pub trait Audit: Send + Sync {
-    /// Records a decision. It need not be durable when this returns, but it
-    /// must become durable before, or together with, the effect's own intent.
+    /// Records a decision. For effects that leave the workspace
+    /// (`http-request`, `network-connect`, `push`, `change-request`) it is
+    /// durable when this returns. For those inside it becomes durable with the
+    /// outcome of the call that they belong to, whose intent already is.
     ///
     /// # Errors
     /// If it is known that it cannot be recorded.

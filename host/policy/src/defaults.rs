@@ -60,11 +60,18 @@ fn detail<'a>(action: &'a Action, key: &str) -> &'a str {
     action.details.get(key).and_then(|value| value.as_str()).unwrap_or_default()
 }
 
-fn host_and_port(action: &Action) -> Option<(String, u16)> {
-    if action.kind == ActionKind::NetworkConnect {
-        let port = action.details.get("port")?.as_u64()?;
-        return Some((detail(action, "host").to_owned(), u16::try_from(port).ok()?));
+/// Host and port that a `network-connect` or an `http-request` goes to; none
+/// for other actions.
+pub fn host_and_port(action: &Action) -> Option<(String, u16)> {
+    match action.kind {
+        ActionKind::NetworkConnect => {
+            let port = action.details.get("port")?.as_u64()?;
+            Some((detail(action, "host").to_owned(), u16::try_from(port).ok()?))
+        }
+        ActionKind::HttpRequest => {
+            let url = url::Url::parse(detail(action, "url")).ok()?;
+            Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
+        }
+        _ => None,
     }
-    let url = url::Url::parse(detail(action, "url")).ok()?;
-    Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
 }

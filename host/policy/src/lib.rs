@@ -24,7 +24,7 @@ mod refusal;
 pub use approval::{Answer, Approver, Nobody, Question};
 pub use audit::{Audit, AuditError};
 pub use chain::{Chain, Evaluator, Fault, Layer, Link, PolicyEvent};
-pub use defaults::Defaults;
+pub use defaults::{Defaults, host_and_port};
 pub use gate::{FactsSource, Gate};
 pub use permit::{ForeignPermit, Permit, Seal};
 pub use refusal::Refusal;

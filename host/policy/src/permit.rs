@@ -17,11 +17,6 @@ impl Seal {
 
 /// The permission to do one thing once, minted by [`crate::Gate::permit`] and
 /// by nothing else.
-///
-/// ```compile_fail
-/// let exec = sortie_core::action::Exec::default();
-/// let permit = sortie_policy::Permit { action: exec };
-/// ```
 #[derive(Debug)]
 #[must_use = "a permit that is dropped permits nothing"]
 pub struct Permit<A> {

@@ -2,16 +2,6 @@
 //! kinds of component beside them, so that a component carries only the
 //! exports of its own kind and the imports that it uses.
 
-#![expect(
-    missing_docs,
-    unsafe_code,
-    unreachable_pub,
-    clippy::undocumented_unsafe_blocks,
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
-    reason = "generated"
-)]
-
 /// Interfaces of the host.
 pub mod host {
     wit_bindgen::generate!({

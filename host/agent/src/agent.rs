@@ -1,0 +1,431 @@
+//! The loop.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sortie_core::action::{ModelRequest, ToolCall, ToolResult};
+use sortie_core::conversation::{Conversation, Item, Message, Reply, StopReason};
+use sortie_core::event::Event;
+use sortie_core::text::{one_line, strip_escapes};
+use sortie_core::{Actor, Outcome};
+use sortie_policy::ports::{
+    ErrorCode, Invocation, Model, ModelError, PortError, ReplyObserver, Tool, ToolOutput, Tools,
+};
+use sortie_policy::{Gate, Refusal};
+use tokio_util::sync::CancellationToken;
+
+use crate::builtin::{self, Finish, ReadOutput, UpdatePlan};
+use crate::journal::{Journal, JournalError};
+use crate::limits::Limits;
+use crate::loops::{Advice, LoopWatch};
+use crate::meter::Meter;
+use crate::prompt::Brief;
+use crate::shorten::shorten;
+
+/// Replies without anything in them that are borne in a row.
+const EMPTY_REPLIES: u32 = 3;
+/// Tool calls of one reply that are run; the model is told of the others.
+const CALLS_PER_REPLY: usize = 64;
+
+/// Lets a model work with tools.
+pub struct Agent {
+    /// Decides on model requests, tool calls and tool results.
+    pub gate: Arc<Gate>,
+    /// The model.
+    pub model: Arc<dyn Model>,
+    /// Its tools.
+    pub tools: Arc<dyn Tools>,
+    /// Where everything is written down.
+    pub journal: Arc<dyn Journal>,
+    /// Counts turns, calls and tokens.
+    pub meter: Arc<Meter>,
+    /// The budgets.
+    pub limits: Limits,
+    /// Ends the work.
+    pub cancel: CancellationToken,
+}
+
+/// How the work ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What came of it, before the host verifies it.
+    pub outcome: Outcome,
+    /// One line for the commit; empty if the model gave none.
+    pub title: String,
+    /// What was done, in the model's words, or why it was stopped.
+    pub summary: String,
+}
+
+/// Why the work could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// There is no reply from the model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The gate does not let the model be asked.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The journal does not take events.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// What a tool call came to.
+struct CallResult {
+    content: String,
+    failed: bool,
+    blob: Option<String>,
+    details: Value,
+}
+
+impl CallResult {
+    fn failure(message: impl Into<String>) -> Self {
+        Self { content: message.into(), failed: true, blob: None, details: Value::Null }
+    }
+
+    fn success(content: impl Into<String>) -> Self {
+        Self { content: content.into(), failed: false, blob: None, details: Value::Null }
+    }
+}
+
+/// The state of one piece of work.
+struct Work {
+    conversation: Conversation,
+    tools: HashMap<String, Tool>,
+    watch: LoopWatch,
+    started: Instant,
+    turn: u32,
+    empty: u32,
+    warned: bool,
+}
+
+impl Agent {
+    /// Works until the model finishes, or it must stop.
+    ///
+    /// # Errors
+    /// If the model cannot be asked or the journal cannot be written. A
+    /// budget, a loop and a cancellation are ends, not errors.
+    pub async fn work(&self, brief: &Brief) -> Result<Ended, AgentError> {
+        let mut work = self.begin(brief);
+        loop {
+            if let Some(ended) = self.must_stop(&work) {
+                self.journal.commit().await?;
+                return Ok(ended);
+            }
+            self.warn_near_the_end(&mut work);
+            let Some(reply) = self.ask(&mut work).await? else {
+                return Ok(cancelled());
+            };
+            work.conversation.messages.push(Message::Assistant { items: reply.items.clone() });
+            if let Some(ended) = self.take(&mut work, &reply).await? {
+                self.journal.commit().await?;
+                return Ok(ended);
+            }
+        }
+    }
+
+    fn begin(&self, brief: &Brief) -> Work {
+        let tools = self.tools.list();
+        let mut specs: Vec<_> = tools.iter().map(|tool| tool.spec.clone()).collect();
+        specs.extend(builtin::specs());
+        Work {
+            conversation: Conversation {
+                system: brief.system(),
+                messages: vec![Message::User { text: brief.first_message() }],
+                tools: specs,
+            },
+            tools: tools.into_iter().map(|tool| (tool.spec.name.clone(), tool)).collect(),
+            watch: LoopWatch::default(),
+            started: Instant::now(),
+            turn: 0,
+            empty: 0,
+            warned: false,
+        }
+    }
+
+    fn must_stop(&self, work: &Work) -> Option<Ended> {
+        if self.cancel.is_cancelled() {
+            return Some(cancelled());
+        }
+        let usage = self.meter.usage();
+        let tokens = usage.input_tokens + usage.output_tokens;
+        let spent = if work.turn >= self.limits.turns {
+            format!("{} turns", self.limits.turns)
+        } else if tokens >= self.limits.tokens {
+            format!("{} tokens", self.limits.tokens)
+        } else if work.started.elapsed() >= self.limits.time {
+            format!("{} seconds", self.limits.time.as_secs())
+        } else {
+            return None;
+        };
+        let summary = format!("the budget of {spent} is spent; the work so far is kept");
+        Some(Ended { outcome: Outcome::Budget, title: String::new(), summary })
+    }
+
+    /// Tells the model once when nine tenths of a budget are spent.
+    fn warn_near_the_end(&self, work: &mut Work) {
+        let usage = self.meter.usage();
+        let near = u64::from(work.turn) * 10 >= u64::from(self.limits.turns) * 9
+            || (usage.input_tokens + usage.output_tokens) * 10 >= self.limits.tokens * 9
+            || work.started.elapsed() * 10 >= self.limits.time * 9;
+        if near && !std::mem::replace(&mut work.warned, true) {
+            let turns = self.limits.turns - work.turn;
+            let text = format!("The budget is nearly spent ({turns} turns left at most). Verify what you have and finish.");
+            work.conversation.messages.push(Message::User { text });
+        }
+    }
+
+    /// Asks for a reply; none if the task was cancelled meanwhile.
+    async fn ask(&self, work: &mut Work) -> Result<Option<Reply>, AgentError> {
+        work.turn += 1;
+        let request = ModelRequest {
+            provider: self.model.provider().to_owned(),
+            model: self.model.name().to_owned(),
+            endpoint: self.model.endpoint().to_owned(),
+            max_output_tokens: self.limits.reply_tokens,
+            conversation: Arc::new(work.conversation.clone()),
+        };
+        let permit = self.gate.permit(&Actor::Agent, request).await?;
+        self.journal.append(Event::ModelRequested { turn: work.turn });
+        self.journal.commit().await?;
+        let observer = Watcher { journal: &*self.journal };
+        let left = self.limits.time.saturating_sub(work.started.elapsed());
+        let reply = tokio::select! {
+            () = self.cancel.cancelled() => return Ok(None),
+            reply = tokio::time::timeout(left, self.model.respond(permit, &observer)) => match reply {
+                Ok(reply) => reply?,
+                // the time budget ran out while waiting: an empty reply leads to `must_stop`
+                Err(_) => Reply { items: vec![], stop: StopReason::Ended, usage: Default::default() },
+            },
+        };
+        self.meter.count_turn(reply.usage);
+        self.journal.append(Event::ModelReplied { turn: work.turn, reply: reply.clone() });
+        Ok(Some(reply))
+    }
+
+    /// Carries a reply out. Some if the work ended with it.
+    async fn take(&self, work: &mut Work, reply: &Reply) -> Result<Option<Ended>, AgentError> {
+        let calls: Vec<_> = reply
+            .items
+            .iter()
+            .filter_map(|item| match item {
+                Item::ToolCall { id, name, arguments } => Some((id, name, arguments)),
+                _ => None,
+            })
+            .collect();
+        if calls.is_empty() {
+            return Ok(self.take_without_calls(work, reply));
+        }
+        work.empty = 0;
+        let mut finish = None;
+        let mut stuck = false;
+        for (at, (id, name, arguments)) in calls.into_iter().enumerate() {
+            let result = if at >= CALLS_PER_REPLY {
+                CallResult::failure(format!("not run: at most {CALLS_PER_REPLY} calls are run of one reply"))
+            } else if name == builtin::FINISH {
+                take_finish(arguments, &mut finish)
+            } else {
+                self.call(work, id, name, arguments).await?
+            };
+            let advice = work.watch.note(name, arguments, &result.content, result.failed);
+            stuck |= advice == Advice::Stop;
+            let mut content = result.content;
+            if advice == Advice::Warn {
+                content.push_str("\n\n[You are going in circles: this has given the same several times. Try something else, or finish as `blocked`.]");
+            }
+            work.conversation.messages.push(Message::ToolResult {
+                call_id: id.clone(),
+                content,
+                failed: result.failed,
+            });
+            if self.cancel.is_cancelled() {
+                return Ok(Some(cancelled()));
+            }
+        }
+        if stuck && finish.is_none() {
+            let summary = "the agent went in circles and was stopped".to_owned();
+            return Ok(Some(Ended { outcome: Outcome::Failed, title: String::new(), summary }));
+        }
+        Ok(finish.map(ended))
+    }
+
+    /// A reply without tool calls ends the work with its text as the summary.
+    fn take_without_calls(&self, work: &mut Work, reply: &Reply) -> Option<Ended> {
+        let text = strip_escapes(&reply.text());
+        if reply.stop == StopReason::Declined {
+            let summary = if text.is_empty() { "the model declined the task".into() } else { text };
+            return Some(Ended { outcome: Outcome::Blocked, title: String::new(), summary });
+        }
+        let cut = reply.stop == StopReason::Length;
+        if !text.trim().is_empty() && !cut {
+            return Some(Ended { outcome: Outcome::Done, title: one_line(&text, 72), summary: text });
+        }
+        work.empty += 1;
+        if work.empty >= EMPTY_REPLIES {
+            let summary = format!("the model gave {EMPTY_REPLIES} replies in a row with nothing to act on");
+            return Some(Ended { outcome: Outcome::Failed, title: String::new(), summary });
+        }
+        if text.is_empty() {
+            // providers refuse a message without content
+            work.conversation.messages.pop();
+        }
+        let text = if cut {
+            "Your reply was cut at its length. Go on in smaller steps."
+        } else {
+            "Your reply was empty. Go on with the task, or call `finish`."
+        };
+        work.conversation.messages.push(Message::User { text: text.into() });
+        None
+    }
+
+    async fn call(&self, work: &Work, id: &str, name: &str, arguments: &str) -> Result<CallResult, AgentError> {
+        let started = Instant::now();
+        let tool = work.tools.get(name);
+        self.journal.append(Event::ToolStarted {
+            call_id: id.to_owned(),
+            tool: name.to_owned(),
+            arguments: arguments.to_owned(),
+            idempotent: tool.is_some_and(|tool| tool.effects.idempotent),
+        });
+        let result = match name {
+            builtin::UPDATE_PLAN => self.update_plan(arguments),
+            builtin::READ_OUTPUT => self.read_output(arguments).await?,
+            _ => self.call_tool(work, id, name, arguments).await?,
+        };
+        self.meter.count_tool_call(tool.is_some_and(|tool| tool.effects.network));
+        self.journal.append(Event::ToolEnded {
+            call_id: id.to_owned(),
+            tool: name.to_owned(),
+            ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            failed: result.failed,
+            content: result.content.clone(),
+            blob: result.blob.clone(),
+            details: result.details.clone(),
+        });
+        Ok(result)
+    }
+
+    async fn call_tool(&self, work: &Work, id: &str, name: &str, arguments: &str) -> Result<CallResult, AgentError> {
+        let Some(tool) = work.tools.get(name) else {
+            return Ok(CallResult::failure(unknown_tool(work, name)));
+        };
+        let call = match self.tools.check(name, arguments) {
+            Ok(call) => ToolCall { call_id: id.to_owned(), plugin: tool.plugin.clone(), ..call },
+            Err(error) => return Ok(CallResult::failure(error.message)),
+        };
+        let permit = match self.gate.permit(&Actor::Agent, call).await {
+            Ok(permit) => permit,
+            Err(refusal) => return Ok(CallResult::failure(refusal.to_string())),
+        };
+        // the reply, the decision and the intent are durable before the tool acts
+        self.journal.commit().await?;
+        let left = self.limits.time.saturating_sub(work.started.elapsed());
+        let invocation = Invocation {
+            details: json!({}),
+            timeout: self.limits.call.min(left).max(Duration::from_secs(1)),
+            cancel: self.cancel.child_token(),
+            by_host: false,
+        };
+        let result = self.tools.invoke(permit, invocation).await;
+        self.show(id, name, result).await
+    }
+
+    /// What the model sees of a tool's result: permitted, and shortened.
+    async fn show(
+        &self,
+        id: &str,
+        name: &str,
+        result: Result<ToolOutput, PortError>,
+    ) -> Result<CallResult, AgentError> {
+        let (content, details, failed) = match result {
+            Ok(output) => (output.content, output.details, false),
+            Err(PortError { code: ErrorCode::Cancelled, .. }) => ("the call was cancelled".into(), Value::Null, true),
+            Err(error) => (error.message, Value::Null, true),
+        };
+        let shown = ToolResult { call_id: id.to_owned(), tool: name.to_owned(), content: strip_escapes(&content), failed };
+        let content = match self.gate.permit(&Actor::Tool(name.to_owned()), shown).await {
+            // the model is on the host's side of every port: taking the permitted text is the effect
+            Ok(permit) => permit.action().content.clone(),
+            Err(refusal) => return Ok(CallResult::failure(refusal.to_string())),
+        };
+        let short = shorten(&content, self.limits.shown);
+        if short.cut == 0 {
+            return Ok(CallResult { content: short.text, failed, blob: None, details });
+        }
+        let blob = self.journal.keep(content.as_bytes()).await?;
+        let content = format!(
+            "{}\n[{} characters were cut. The whole is output `{}`: read more of it with `read_output`.]",
+            short.text,
+            short.cut,
+            &blob[..16]
+        );
+        Ok(CallResult { content, failed, blob: Some(blob), details })
+    }
+
+    fn update_plan(&self, arguments: &str) -> CallResult {
+        match builtin::arguments::<UpdatePlan>(builtin::UPDATE_PLAN, arguments) {
+            Ok(plan) => {
+                self.journal.append(Event::PlanUpdated { steps: json!(plan.steps) });
+                CallResult::success("noted")
+            }
+            Err(message) => CallResult::failure(message),
+        }
+    }
+
+    async fn read_output(&self, arguments: &str) -> Result<CallResult, AgentError> {
+        let page: ReadOutput = match builtin::arguments(builtin::READ_OUTPUT, arguments) {
+            Ok(page) => page,
+            Err(message) => return Ok(CallResult::failure(message)),
+        };
+        Ok(match self.journal.kept(&page.output).await? {
+            Some(bytes) => CallResult::success(page.page(&String::from_utf8_lossy(&bytes))),
+            None => CallResult::failure(format!("there is no output `{}`", one_line(&page.output, 80))),
+        })
+    }
+}
+
+fn take_finish(arguments: &str, finish: &mut Option<Finish>) -> CallResult {
+    match builtin::arguments(builtin::FINISH, arguments) {
+        Ok(arguments) => {
+            *finish = Some(arguments);
+            CallResult::success("noted")
+        }
+        Err(message) => CallResult::failure(message),
+    }
+}
+
+fn ended(finish: Finish) -> Ended {
+    Ended {
+        outcome: finish.outcome.into(),
+        title: one_line(&finish.title, 100),
+        summary: strip_escapes(&finish.summary),
+    }
+}
+
+fn cancelled() -> Ended {
+    Ended { outcome: Outcome::Cancelled, title: String::new(), summary: "cancelled".into() }
+}
+
+fn unknown_tool(work: &Work, name: &str) -> String {
+    let mut names: Vec<_> = work.conversation.tools.iter().map(|tool| tool.name.as_str()).collect();
+    names.sort_unstable();
+    format!("there is no tool `{}`; there are: {}", one_line(name, 80), names.join(", "))
+}
+
+/// Shows a reply while it arrives.
+struct Watcher<'a> {
+    journal: &'a dyn Journal,
+}
+
+impl ReplyObserver for Watcher<'_> {
+    fn delta(&self, text: &str) {
+        self.journal.append(Event::ModelDelta { text: strip_escapes(text) });
+    }
+
+    fn retry(&self, reason: &str, wait: Duration) {
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.journal.append(Event::ModelRetried { reason: one_line(reason, 500), wait_ms });
+    }
+}

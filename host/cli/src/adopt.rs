@@ -1,0 +1,124 @@
+//! The repository's own say, read from the fresh checkout: how it is built and
+//! tested, and what it tightens.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use sortie_agent::Limits;
+use sortie_core::action::{FileRead, ReadOperation};
+use sortie_core::network::NetworkRule;
+use sortie_core::{ActionKind, Actor, Decision, Phase, Verdict};
+use sortie_orchestrator::{Adopt, Adopted};
+use sortie_plugin_host::PluginHost;
+use sortie_policy::ports::{ErrorCode, Files, PortError};
+use sortie_policy::{Evaluator, Fault, Gate, Layer, Link, PolicyEvent};
+
+use crate::plugins::{Sinks, repository_rules};
+use crate::settings::{REPOSITORY_PATH, RepositorySettings, install};
+
+/// Bytes of the repository's settings that are read.
+const FILE_MAX: u32 = 256 << 10;
+
+/// What the repository says, once it was read.
+#[derive(Default)]
+pub(crate) struct Repository {
+    settings: OnceLock<RepositorySettings>,
+    rules: OnceLock<Arc<dyn Evaluator>>,
+}
+
+impl Repository {
+    /// The settings; none before the checkout, or if there are none.
+    pub(crate) fn settings(&self) -> Option<&RepositorySettings> {
+        self.settings.get()
+    }
+
+    /// The repository's place in the chain. It holds nothing before the
+    /// checkout: what happens until then is the task's submission and the
+    /// fetch itself.
+    pub(crate) fn link(self: &Arc<Self>) -> Link {
+        Link {
+            id: "repository".into(),
+            layer: Layer::Repository,
+            priority: 0,
+            subscribes: ActionKind::ALL.into(),
+            mutates: false,
+            evaluator: Arc::clone(self) as Arc<dyn Evaluator>,
+        }
+    }
+
+    fn network_objection(&self, event: &PolicyEvent) -> Option<Verdict> {
+        let network = &self.settings()?.network;
+        let (rule, key): (&NetworkRule, _) = match event.facts.phase {
+            Phase::Prepare => (network.setup.as_ref()?, "network.setup"),
+            _ => (network.agent.as_ref()?, "network.agent"),
+        };
+        let (host, port) = sortie_policy::host_and_port(&event.action)?;
+        if rule.permits(&host, port) {
+            return None;
+        }
+        Some(Verdict {
+            decision: Decision::Deny(format!("the repository's own rule is `{rule}`")),
+            rule: Some(key.into()),
+            remedy: Some(format!("`{key}` in the repository's {REPOSITORY_PATH} would have to name it")),
+        })
+    }
+}
+
+#[async_trait]
+impl Evaluator for Repository {
+    async fn evaluate(&self, event: &PolicyEvent) -> Result<Verdict, Fault> {
+        if let Some(objection) = self.network_objection(event) {
+            return Ok(objection);
+        }
+        match self.rules.get() {
+            Some(rules) => rules.evaluate(event).await,
+            None => Ok(Verdict::of(Decision::Abstain)),
+        }
+    }
+}
+
+/// Reads the repository's settings through the gate, like any file.
+pub(crate) struct Adopter {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) files: Arc<dyn Files>,
+    pub(crate) host: PluginHost,
+    pub(crate) sinks: Sinks,
+    pub(crate) repository: Arc<Repository>,
+}
+
+#[async_trait]
+impl Adopt for Adopter {
+    async fn adopt(&self, limits: Limits) -> Result<Adopted, PortError> {
+        let operation = ReadOperation::Read { offset: 0, max: FILE_MAX };
+        let read = FileRead { operation, paths: vec![REPOSITORY_PATH.into()] };
+        let permit = self.gate.permit(&Actor::Host, read).await?;
+        let content = match self.files.read(permit).await {
+            Ok(content) => content,
+            Err(error) if error.code == ErrorCode::NotFound => return Ok(Adopted { install: None, limits }),
+            Err(error) => return Err(error),
+        };
+        let invalid = |message: String| PortError::new(ErrorCode::Invalid, message);
+        if content.size > u64::from(FILE_MAX) {
+            return Err(invalid(format!("{REPOSITORY_PATH} is larger than 256 KiB")));
+        }
+        let text = String::from_utf8(content.data).map_err(|_| invalid(format!("{REPOSITORY_PATH} is not UTF-8")))?;
+        let settings = RepositorySettings::parse(&text).map_err(invalid)?;
+        if !settings.rule.is_empty() {
+            let plugin = self
+                .host
+                .load_policy(repository_rules(&settings.rule))
+                .await
+                .map_err(|error| PortError::new(ErrorCode::Invalid, format!("{REPOSITORY_PATH}: {error}")))?;
+            drop(self.rules().set(plugin.into_evaluator(self.sinks.log())));
+        }
+        let adopted = Adopted { install: settings.install.clone().map(|c| install(Some(c))), limits: settings.tighten(limits) };
+        drop(self.repository.settings.set(settings));
+        Ok(adopted)
+    }
+}
+
+impl Adopter {
+    fn rules(&self) -> &OnceLock<Arc<dyn Evaluator>> {
+        &self.repository.rules
+    }
+}

@@ -1,0 +1,188 @@
+//! Arguments.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use sortie_core::TaskId;
+use sortie_core::network::NetworkRule;
+
+/// Hands coding tasks to a model that works in an isolated workspace, with
+/// tools and policies that are WebAssembly components.
+#[derive(Debug, Parser)]
+#[command(name = "sortie", version, propagate_version = true, after_help = FIRST_STEPS)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  sortie demo                      a whole task without a key or a service
+  sortie doctor                    what this machine can enforce
+  export ANTHROPIC_API_KEY=…       or OPENAI_API_KEY
+  sortie run \"fix the failing test\" --model anthropic/NAME
+
+Settings: ~/.config/sortie/config.toml, .sortie/config.toml in the repository.
+State:    SORTIE_HOME, by default ~/.local/state/sortie.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs one task in the foreground
+    Run(Box<RunArguments>),
+    /// Shows a whole task on a small repository, without a key
+    Demo(DemoArguments),
+    /// Says what this machine can enforce, and what to do about the rest
+    Doctor(DoctorArguments),
+    /// Lists tasks, the newest first
+    List(ListArguments),
+    /// Prints the events of a task
+    Logs(LogsArguments),
+    /// Prints the change that a task made, as a unified diff
+    Diff(DiffArguments),
+    /// Shows the plugins: tools and policies
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct RunArguments {
+    /// The task in words; `-` reads it from standard input
+    pub(crate) prompt: String,
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  failed, blocked or partial
+    2  usage or configuration
+    3  the task or its delivery was refused by a policy
+    4  a budget is spent
+    5  the workspace or another part of the platform failed
+  130  cancelled";
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct TaskArguments {
+    /// The repository: https://…, ssh://…, file://…, user@host:path, or a folder [default: the one around the current folder]
+    #[arg(long, value_name = "URL|PATH")]
+    pub(crate) repo: Option<String>,
+    /// The branch, tag or commit to start from [default: the repository's HEAD]
+    #[arg(long, value_name = "REF")]
+    pub(crate) base: Option<String>,
+    /// The branch to deliver [default: sortie/SLUG-ID]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) branch: Option<String>,
+    /// The model: anthropic/NAME, openai/NAME (Responses), openai-chat/NAME (Chat Completions), scripted:FILE
+    #[arg(long, value_name = "PROVIDER/NAME", env = "SORTIE_MODEL")]
+    pub(crate) model: Option<String>,
+    /// The kind of workspace
+    #[arg(long, value_name = "KIND", env = "SORTIE_WORKSPACE", value_parser = ["sandbox"])]
+    pub(crate) workspace: Option<String>,
+    /// Where the agent may connect to: none, all, or hosts such as example.org,*.example.org:8443
+    #[arg(long, value_name = "RULE", env = "SORTIE_NETWORK")]
+    pub(crate) network: Option<NetworkRule>,
+    /// What is done with the result
+    #[arg(long, value_name = "WHAT", value_parser = ["push", "none"])]
+    pub(crate) deliver: Option<String>,
+    /// Most model turns
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_turns: Option<u32>,
+    /// Most tokens, sent and received together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_tokens: Option<u64>,
+    /// Most wall time of the work phase, such as 90s, 30m, 2h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) max_time: Option<Duration>,
+    /// Keep the workspace's folders after a delivery
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Print one JSON event a line on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// Where to make the demo's folder [default: a new temporary folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) at: Option<PathBuf>,
+    /// Print one JSON event a line on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArguments {
+    /// The task, such as task-7k2m9q
+    pub(crate) id: TaskId,
+    /// Go on until the task ends
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Print one JSON event a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArguments {
+    /// The task, such as task-7k2m9q
+    pub(crate) id: TaskId,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Loads every plugin, and lists it with its grants
+    List(ListArguments),
+}
+
+/// A number with `s`, `m` or `h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no duration; write 90s, 30m or 2h");
+    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds = number.checked_mul(factor).filter(|s| (1..=30 * 86_400).contains(s)).ok_or_else(wrong)?;
+    Ok(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_need_a_unit_and_a_sensible_size() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        for bad in ["", "90", "h", "-1s", "0s", "99999999999999999999h", "1ß"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

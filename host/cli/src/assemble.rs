@@ -1,0 +1,200 @@
+//! The assembly: this one function puts a task together, in the order of its
+//! path.
+//!
+//! ```text
+//! arguments, settings      what is wanted
+//!   -> policies            components, in a chain
+//!   -> journal             where every decision and every effect is written down
+//!   -> gate                mints permits; everything after it takes permits only
+//!   -> model               answers turns
+//!   -> files, repository   the work tree; fetches the base, later commits and pushes
+//!   -> workspace           the sandbox, and the egress proxy as its way out
+//!   -> tools               components that act on workspace and repository
+//!   -> orchestrator        leads the task through its phases
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sortie_agent::{Meter, TaskFacts};
+use sortie_core::TaskId;
+use sortie_core::event::Report;
+use sortie_delivery::{Source, TaskRepository, branch_name, check_branch_name};
+use sortie_orchestrator::{
+    Listener, Parts, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun,
+};
+use sortie_policy::ports::Files;
+use sortie_policy::{Approver, Chain, Defaults, FactsSource, Gate, Link};
+use sortie_workspace::files::WorkFiles;
+use sortie_workspace::sandbox::Owner;
+use tokio_util::sync::CancellationToken;
+
+use crate::adopt::{Adopter, Repository};
+use crate::args::TaskArguments;
+use crate::exit::Failure;
+use crate::home::Places;
+use crate::plugins::{self, Sinks};
+use crate::settings::{read_file, resolve};
+use crate::tools::Toolshop;
+use crate::workspaces::{PathRulesOf, Sandboxes};
+
+/// The only backend of this version.
+const BACKEND: &str = "sandbox";
+
+/// A task that is wanted.
+pub(crate) struct Request {
+    /// The task in words.
+    pub(crate) prompt: String,
+    /// What was said on the command line.
+    pub(crate) arguments: TaskArguments,
+    /// The folder that relative paths start from.
+    pub(crate) cwd: PathBuf,
+    /// Sees every event.
+    pub(crate) listener: Listener,
+    /// Is asked where a policy asks.
+    pub(crate) approver: Arc<dyn Approver>,
+    /// Ends the task.
+    pub(crate) cancel: CancellationToken,
+}
+
+/// Puts a task together and runs it to its end.
+///
+/// # Errors
+/// If it cannot begin: arguments, settings, plugins, state. What happens once
+/// it began is in its report.
+pub(crate) async fn run_task(places: &Places, request: Request) -> anyhow::Result<(Report, Option<RunError>)> {
+    let Request { prompt, arguments, cwd, listener, approver, cancel } = request;
+
+    // what is wanted
+    let user = read_file(&places.user_settings)?;
+    let organisation = read_file(&places.organisation_settings)?;
+    let settings = resolve(&arguments, &user, &organisation)?;
+    let source = Source::parse(arguments.repo.as_deref().unwrap_or("."), &cwd)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let id = TaskId::random();
+    let branch = arguments.branch.clone().unwrap_or_else(|| branch_name(&prompt, &id));
+    check_branch_name(&branch).map_err(|error| Failure::usage(error.to_string()))?;
+
+    // the policies and tools
+    let sinks = Sinks::default();
+    let plugin_host = plugins::host(places, &sinks)?;
+    let loaded = plugins::load(&plugin_host, plugins::wanted(&user, &organisation)?).await?;
+
+    // the journal, and with it the gate: from here on every effect takes a permit
+    let store = Arc::new(Store::open(&places.home)?);
+    let blobs = TaskFolder::place(&places.home, &id).join("blobs");
+    let journal = TaskJournal::new(Arc::clone(&store), id.clone(), blobs, listener)?;
+    sinks.attach(journal.clone());
+    let facts = TaskFacts { task: id.to_string(), repository: source.masked(), branch: branch.clone() };
+    let meter = Arc::new(Meter::new(facts));
+    let from_repository = Arc::new(Repository::default());
+    let mut links: Vec<Link> = loaded.policies.into_iter().map(|policy| policy.link(&sinks)).collect();
+    links.push(from_repository.link());
+    let defaults = Defaults {
+        repository: source.masked(),
+        provider: settings.model.provider().name().into(),
+        setup_network: settings.setup_network.clone(),
+        agent_network: settings.agent_network.clone(),
+    };
+    #[expect(clippy::disallowed_methods, reason = "the one gate of the task is made here and nowhere else")]
+    let gate = Arc::new(Gate::new(
+        Chain::new(links),
+        defaults,
+        Arc::clone(&meter) as Arc<dyn FactsSource>,
+        Arc::new(journal.clone()),
+        approver,
+    ));
+
+    // the model: a missing key is found before the task exists
+    let environment = sortie_model::Environment::from_process();
+    let model = sortie_model::connect(&settings.model, &environment, settings.model_options.clone(), gate.seal())
+        .map_err(|error| Failure::usage(error.to_string()))?;
+
+    // the task exists
+    let owner = Owner::current();
+    let owner = (owner.uid, owner.gid);
+    let folder = TaskFolder::create(&places.home, &id, owner)?;
+    store.add_task(&TaskRecord {
+        id: id.clone(),
+        created_at: jiff::Timestamp::now().to_string(),
+        prompt: prompt.clone(),
+        repository: source.masked(),
+        branch: branch.clone(),
+        model: format!("{}/{}", model.provider(), model.name()),
+        outcome: None,
+    })?;
+
+    // what the gate's permits are for: files, repository, workspace, tools
+    let files: Arc<dyn Files> = Arc::new(WorkFiles::new(&folder.work_tree(), gate.seal(), Some(owner))?);
+    let repository = Arc::new(TaskRepository::open(sortie_delivery::Config {
+        host_repository: folder.repository(),
+        work_tree: folder.work_tree(),
+        source: source.clone(),
+        branch: branch.clone(),
+        deliver: settings.push,
+        author: settings.author.clone(),
+        committer: settings.author.clone(),
+        trailers: vec![("Sortie-Task".into(), id.to_string())],
+        owner: Some(owner),
+        build_output: sortie_delivery::BUILD_OUTPUT.iter().map(ToString::to_string).collect(),
+        environment: Vec::new(),
+        seal: gate.seal(),
+        cancel: cancel.clone(),
+    })?);
+    let workspaces = Sandboxes {
+        gate: Arc::clone(&gate),
+        meter: Arc::clone(&meter),
+        journal: journal.clone(),
+        files: Arc::clone(&files),
+        settings: settings.workspace,
+        trusted: settings.trusted.clone(),
+        path_rules: PathRulesOf::new(&user, &organisation, &from_repository),
+        hidden: vec![places.home.clone()],
+    };
+    let adopt = Adopter {
+        gate: Arc::clone(&gate),
+        files,
+        host: plugin_host.clone(),
+        sinks: sinks.clone(),
+        repository: Arc::clone(&from_repository),
+    };
+    let tools = Toolshop {
+        loaded: loaded.tools,
+        host: plugin_host,
+        user_test: settings.test.clone(),
+        from_repository,
+        gate: Arc::clone(&gate),
+        meter: Arc::clone(&meter),
+        repository: Arc::clone(&repository) as Arc<dyn sortie_policy::ports::Repository>,
+        trusted: settings.trusted.clone(),
+        sinks,
+        call_time: settings.limits.call,
+    };
+
+    // the task, phase by phase
+    let plan = Plan {
+        id,
+        prompt,
+        repository: source.masked(),
+        base: arguments.base.clone(),
+        branch,
+        backend: BACKEND.into(),
+        install: settings.install.clone(),
+        limits: settings.limits,
+        push: settings.push,
+        keep: arguments.keep,
+    };
+    let parts = Parts {
+        gate,
+        journal,
+        meter,
+        folder,
+        repository,
+        adopt: Arc::new(adopt),
+        workspaces: Arc::new(workspaces),
+        tools: Arc::new(tools),
+        model,
+        cancel,
+    };
+    Ok(TaskRun::run(plan, parts).await?)
+}

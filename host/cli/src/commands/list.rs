@@ -1,0 +1,45 @@
+//! `sortie list`
+
+use std::io::Write as _;
+
+use serde_json::json;
+use sortie_core::text::one_line;
+use sortie_orchestrator::{Store, TaskFolder, TaskRecord};
+
+use crate::args::ListArguments;
+use crate::exit::Exit;
+use crate::home::Places;
+
+pub(crate) fn run(places: &Places, arguments: &ListArguments) -> anyhow::Result<Exit> {
+    let tasks = Store::open(&places.home)?.tasks()?;
+    if tasks.is_empty() && !arguments.json {
+        eprintln!("no tasks yet; `{0} demo` shows one, `{0} run` runs one", super::program());
+    }
+    let mut stdout = std::io::stdout().lock();
+    for task in tasks {
+        let state = state(places, &task);
+        let line = if arguments.json {
+            json!({
+                "task": task.id, "state": state, "created_at": task.created_at, "prompt": task.prompt,
+                "repository": task.repository, "branch": task.branch, "model": task.model,
+            })
+            .to_string()
+        } else {
+            let created = task.created_at.get(..16).unwrap_or_default().replace('T', " ");
+            format!("{}  {created}  {state:<11}  {}", task.id, one_line(&task.prompt, 80))
+        };
+        if writeln!(stdout, "{line}").is_err() {
+            break;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The outcome of a task that ended; else whether somebody works on it.
+fn state(places: &Places, task: &TaskRecord) -> String {
+    match &task.outcome {
+        Some(outcome) => outcome.clone(),
+        None if TaskFolder::is_taken(&places.home, &task.id) => "running".into(),
+        None => "interrupted".into(),
+    }
+}

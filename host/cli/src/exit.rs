@@ -1,0 +1,104 @@
+//! From the first argument to the exit code.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use sortie_agent::AgentError;
+use sortie_core::Outcome;
+use sortie_orchestrator::RunError;
+use sortie_policy::ports::{ErrorCode, ModelError};
+
+use crate::args::Arguments;
+use crate::commands;
+
+/// The exit codes; what each stands for is said in `sortie help run`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done = 0,
+    Unfinished = 1,
+    Usage = 2,
+    Refused = 3,
+    Budget = 4,
+    Platform = 5,
+    Cancelled = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error that says itself with which code to end.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    /// Something that the user has to change.
+    pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::Usage, message: message.into() }.into()
+    }
+}
+
+/// How a task's end is told to the shell.
+pub(crate) fn of_task(outcome: Outcome, error: Option<&RunError>) -> Exit {
+    match outcome {
+        Outcome::Done => Exit::Done,
+        Outcome::Refused => Exit::Refused,
+        Outcome::Budget => Exit::Budget,
+        Outcome::Cancelled => Exit::Cancelled,
+        Outcome::Partial | Outcome::Blocked => Exit::Unfinished,
+        Outcome::Failed => error.map_or(Exit::Unfinished, of_run_error),
+    }
+}
+
+fn of_run_error(error: &RunError) -> Exit {
+    match error {
+        RunError::Port { step: "clone" | "read the repository's settings" | "push", error }
+            if matches!(error.code, ErrorCode::NotFound | ErrorCode::Conflict | ErrorCode::Invalid) =>
+        {
+            Exit::Usage
+        }
+        RunError::Agent(AgentError::Model(ModelError::Unauthorised { .. })) => Exit::Usage,
+        RunError::Refused(_) => Exit::Refused,
+        RunError::Cancelled => Exit::Cancelled,
+        _ => Exit::Platform,
+    }
+}
+
+/// The one place where errors become exit codes.
+fn of_error(error: &anyhow::Error) -> Exit {
+    error.downcast_ref::<Failure>().map_or(Exit::Platform, |failure| failure.exit)
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // a reader that went away is no reason to fail
+            drop(error.print());
+            let told = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if told { Exit::Done } else { Exit::Usage }.into();
+        }
+    };
+    start_log();
+    let exit = commands::run(arguments).unwrap_or_else(|error| {
+        drop(writeln!(std::io::stderr(), "error: {error:#}"));
+        of_error(&error)
+    });
+    exit.into()
+}
+
+/// The host's own log, on stderr, for `SORTIE_LOG` (as `tracing`'s env filter).
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SORTIE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,59 @@
+//! Where Sortie keeps its state and finds its settings.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::exit::Failure;
+
+/// The places, resolved once.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// State: journal, tasks, caches. Mode 0700.
+    pub(crate) home: PathBuf,
+    /// The user's settings; need not exist.
+    pub(crate) user_settings: PathBuf,
+    /// The organisation's settings; need not exist.
+    pub(crate) organisation_settings: PathBuf,
+}
+
+impl Places {
+    /// From `SORTIE_HOME`, `SORTIE_CONFIG`, `SORTIE_ORG_CONFIG`,
+    /// `XDG_STATE_HOME`, `XDG_CONFIG_HOME` and `HOME`. Makes the state folder.
+    pub(crate) fn from_environment() -> anyhow::Result<Self> {
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let in_home = |rest: &str| -> anyhow::Result<PathBuf> {
+            let home = absolute("HOME").ok_or_else(|| Failure::usage("HOME is not set; set SORTIE_HOME"))?;
+            Ok(home.join(rest))
+        };
+        let home = match std::env::var_os("SORTIE_HOME") {
+            Some(home) => std::path::absolute(PathBuf::from(home)).context("SORTIE_HOME")?,
+            None => match absolute("XDG_STATE_HOME") {
+                Some(state) => state.join("sortie"),
+                None => in_home(".local/state/sortie")?,
+            },
+        };
+        let user_settings = match std::env::var_os("SORTIE_CONFIG") {
+            Some(path) => PathBuf::from(path),
+            None => match absolute("XDG_CONFIG_HOME") {
+                Some(config) => config.join("sortie/config.toml"),
+                None => in_home(".config/sortie/config.toml")?,
+            },
+        };
+        let organisation_settings = std::env::var_os("SORTIE_ORG_CONFIG")
+            .map_or_else(|| PathBuf::from("/etc/sortie/config.toml"), PathBuf::from);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&home)
+            .with_context(|| format!("cannot make the state folder `{}`", home.display()))?;
+        Ok(Self { home, user_settings, organisation_settings })
+    }
+
+    /// Compiled components.
+    pub(crate) fn component_cache(&self) -> PathBuf {
+        self.home.join("cache/components")
+    }
+}

@@ -1,0 +1,214 @@
+//! Lines for people, on stderr; on a terminal with colour, and with a line
+//! that tells what is under way.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use console::style;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sortie_core::Outcome;
+use sortie_core::event::{Event, Report};
+use sortie_core::outcome::TestCounts;
+use sortie_core::text::{one_line, strip_escapes};
+
+/// Characters of one thing on a line.
+const SHOWN: usize = 100;
+
+/// How a line is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Heading,
+    Plain,
+    Good,
+    Bad,
+    Faint,
+}
+
+/// A line for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    tone: Tone,
+    text: String,
+}
+
+impl Line {
+    fn new(tone: Tone, text: impl Into<String>) -> Self {
+        Self { tone, text: text.into() }
+    }
+
+    /// The line, in colour where stderr shows colours.
+    pub(crate) fn painted(&self) -> String {
+        let text = style(&self.text).for_stderr();
+        match self.tone {
+            Tone::Heading => text.bold(),
+            Tone::Plain => text,
+            Tone::Good => text.green(),
+            Tone::Bad => text.red(),
+            Tone::Faint => text.dim(),
+        }
+        .to_string()
+    }
+}
+
+/// The terminal, or a plain stderr.
+pub(crate) struct Screen {
+    busy: ProgressBar,
+    /// Text of the reply that is arriving, for the busy line.
+    reply: Mutex<String>,
+}
+
+impl Screen {
+    pub(crate) fn new() -> Self {
+        // hidden where stderr is no terminal: lines then print plainly
+        let busy = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let template = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}");
+        busy.set_style(template.expect("the template is well-formed"));
+        Self { busy, reply: Mutex::new(String::new()) }
+    }
+
+    pub(crate) fn show(&self, event: &Event) {
+        if let Some(doing) = doing(event) {
+            self.busy.reset_elapsed();
+            self.busy.set_message(doing);
+            self.busy.enable_steady_tick(Duration::from_millis(120));
+        }
+        match event {
+            Event::Progress { text } => self.busy.set_message(one_line(text, SHOWN)),
+            Event::ModelDelta { text } => self.busy.set_message(self.arriving(text)),
+            _ => {}
+        }
+        for line in describe(event) {
+            if self.busy.is_hidden() {
+                eprintln!("{}", line.painted());
+            } else {
+                self.busy.println(line.painted());
+            }
+        }
+        if let Event::TaskEnded(_) = event {
+            self.busy.finish_and_clear();
+        }
+    }
+
+    fn arriving(&self, text: &str) -> String {
+        let mut reply = self.reply.lock().unwrap_or_else(PoisonError::into_inner);
+        reply.push_str(text);
+        let from = reply.ceil_char_boundary(reply.len().saturating_sub(SHOWN));
+        reply.drain(..from);
+        one_line(&reply, SHOWN)
+    }
+}
+
+/// What is under way from this event on.
+fn doing(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::StepStarted { step, detail, .. } => one_line(&format!("{step} {detail}"), SHOWN),
+        Event::ModelRequested { turn } => format!("turn {turn}: the model is thinking"),
+        Event::ToolStarted { tool, arguments, .. } => one_line(&format!("{tool} {arguments}"), SHOWN),
+        _ => return None,
+    })
+}
+
+/// An event in lines.
+pub(crate) fn describe(event: &Event) -> Vec<Line> {
+    use Tone::{Bad, Faint, Good, Heading, Plain};
+    match event {
+        Event::TaskStarted { task, prompt, repository, model, workspace, branch } => vec![
+            Line::new(Heading, format!("{task}  {}", one_line(prompt, SHOWN))),
+            Line::new(Faint, format!("  {repository}, {model}, workspace {workspace}, branch {branch}")),
+        ],
+        Event::PhaseStarted { phase } => vec![Line::new(Heading, phase.name())],
+        Event::StepEnded { step, ms, ok: true, detail } => {
+            vec![Line::new(Plain, format!("  {step} {}", with_time(&one_line(detail, SHOWN), *ms)))]
+        }
+        Event::StepEnded { step, ms, ok: false, detail } => {
+            let mut lines = vec![Line::new(Bad, format!("  {step} failed {}", with_time("", *ms)))];
+            lines.extend(strip_escapes(detail).lines().map(|line| Line::new(Faint, format!("    {line}"))));
+            lines
+        }
+        Event::ModelReplied { reply, .. } => {
+            let text = strip_escapes(&reply.text());
+            text.lines().map(|line| Line::new(Plain, format!("  {line}"))).collect()
+        }
+        Event::ModelRetried { reason, wait_ms } => {
+            vec![Line::new(Bad, format!("  {reason}; again in {:.1} s", *wait_ms as f64 / 1000.0))]
+        }
+        Event::ToolEnded { tool, ms, failed, content, details, .. } => tool_lines(tool, *ms, *failed, content, details),
+        Event::Decision { kind, target, decision, policy, rule, reason, remedy, .. } if decision != "allow" => {
+            let rule = rule.as_ref().map(|rule| format!("/{rule}")).unwrap_or_default();
+            let reason = reason.as_deref().unwrap_or_default();
+            let mut lines = vec![Line::new(
+                Bad,
+                format!("  refused: {kind} {} by {policy}{rule}: {reason}", one_line(target, SHOWN)),
+            )];
+            lines.extend(remedy.as_ref().map(|remedy| Line::new(Faint, format!("    {remedy}"))));
+            lines
+        }
+        Event::TestsRan { stage, counts, .. } => {
+            let failed = counts.as_ref().is_none_or(|counts| counts.failed > 0);
+            let tone = if failed { Bad } else { Good };
+            vec![Line::new(tone, format!("  tests ({stage}): {}", numbers(counts.as_ref())))]
+        }
+        Event::Warning { text } => vec![Line::new(Bad, format!("  note: {}", strip_escapes(text)))],
+        _ => Vec::new(),
+    }
+}
+
+fn tool_lines(tool: &str, ms: u64, failed: bool, content: &str, details: &serde_json::Value) -> Vec<Line> {
+    let what = details.get("command").and_then(|c| c.as_str()).map(|c| one_line(c, SHOWN)).unwrap_or_default();
+    let first = content.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let tone = if failed { Tone::Bad } else { Tone::Plain };
+    vec![
+        Line::new(tone, format!("  {tool} {}", with_time(&what, ms))),
+        Line::new(Tone::Faint, format!("    {}", one_line(first, SHOWN))),
+    ]
+}
+
+fn with_time(text: &str, ms: u64) -> String {
+    let gap = if text.is_empty() { "" } else { " " };
+    match ms {
+        0..1000 => format!("{text}{gap}({ms} ms)"),
+        _ => format!("{text}{gap}({:.1} s)", ms as f64 / 1000.0),
+    }
+}
+
+fn numbers(counts: Option<&TestCounts>) -> String {
+    counts.map_or_else(
+        || "no numbers".into(),
+        |c| format!("{} passed, {} failed, {} skipped", c.passed, c.failed, c.skipped),
+    )
+}
+
+/// The end of a task, for stdout.
+pub(crate) fn report(report: &Report) -> String {
+    let mut lines = vec![format!("{}: {}", report.task, report.outcome.name())];
+    lines.extend(strip_escapes(&report.summary).lines().map(|line| format!("  {line}")));
+    if let (Some(branch), Some(commit)) = (&report.branch, &report.commit) {
+        lines.push(format!("branch   {branch}"));
+        lines.push(format!("commit   {commit}"));
+    }
+    if report.tests.baseline.is_some() || report.tests.last.is_some() {
+        lines.push(format!("before   {}", numbers(report.tests.baseline.as_ref())));
+        lines.push(format!("after    {}", numbers(report.tests.last.as_ref())));
+    }
+    let usage = &report.usage;
+    lines.push(format!(
+        "usage    {} turns, {} tool calls, {} tokens in, {} out",
+        usage.turns, usage.tool_calls, usage.input_tokens, usage.output_tokens
+    ));
+    for refused in &report.refused {
+        let rule = refused.rule.as_ref().map(|rule| format!("/{rule}")).unwrap_or_default();
+        lines.push(format!("refused  {} by {}{rule}: {}", refused.action, refused.policy, refused.reason));
+        lines.extend(refused.remedy.as_ref().map(|remedy| format!("         {remedy}")));
+    }
+    if report.branch.is_none() && matches!(report.outcome, Outcome::Done | Outcome::Partial) {
+        lines.push("nothing was pushed".into());
+    }
+    lines.join("\n")
+}
+
+/// The plain text, for what is not a terminal.
+impl std::fmt::Display for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}

@@ -1,0 +1,198 @@
+//! The file of a user or an organisation.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sortie_core::network::{HostPattern, NetworkRule};
+use sortie_plugin_host::Grants;
+
+use crate::exit::Failure;
+
+/// Bytes of a settings file that are read.
+const FILE_MAX: u64 = 1 << 20;
+
+/// A settings file. Every key may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SettingsFile {
+    /// `provider/name`, as `--model` takes it.
+    pub(crate) model: Option<String>,
+    /// How much the model reasons: `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`.
+    pub(crate) reasoning_effort: Option<String>,
+    /// The command that installs dependencies, for `sh -c`; `""` for none.
+    pub(crate) install: Option<String>,
+    /// Whether the first-party rules hold; true by default.
+    pub(crate) default_rules: Option<bool>,
+    /// Where a task may connect to.
+    pub(crate) network: NetworkSettings,
+    /// The budgets of a task.
+    pub(crate) limits: LimitSettings,
+    /// What the commands in a workspace may use up.
+    pub(crate) workspace: WorkspaceSettings,
+    /// The author of commits.
+    pub(crate) author: AuthorSettings,
+    /// How tests are run.
+    pub(crate) test: TestSettings,
+    /// Rules for the policy `rules`; see docs/policies.md.
+    pub(crate) rule: Vec<toml::Table>,
+    /// Tools and policies.
+    pub(crate) plugin: Vec<PluginSettings>,
+}
+
+/// `[network]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct NetworkSettings {
+    /// The rule of set-up; `all` by default.
+    pub(crate) setup: Option<NetworkRule>,
+    /// The rule of the agent; `none` by default.
+    pub(crate) agent: Option<NetworkRule>,
+    /// Hosts whose addresses need not be public, such as a mirror within the
+    /// company. This does not let anything connect to them: the rules do.
+    pub(crate) trusted: Vec<String>,
+}
+
+impl NetworkSettings {
+    pub(crate) fn trusted(&self) -> anyhow::Result<Vec<HostPattern>> {
+        self.trusted
+            .iter()
+            .map(|host| host.parse().map_err(|_| Failure::usage(format!("network.trusted: `{host}` is no host"))))
+            .collect()
+    }
+}
+
+/// `[limits]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitSettings {
+    /// Model turns.
+    pub(crate) turns: Option<u32>,
+    /// Tokens, sent and received together.
+    pub(crate) tokens: Option<u64>,
+    /// Minutes of the work phase.
+    pub(crate) minutes: Option<u64>,
+    /// Minutes of one tool call.
+    pub(crate) call_minutes: Option<u64>,
+    /// Tokens of one reply.
+    pub(crate) reply_tokens: Option<u32>,
+}
+
+/// `[workspace]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WorkspaceSettings {
+    /// Megabytes (2^20 bytes) of memory.
+    pub(crate) memory_mb: Option<u64>,
+    /// Processes and threads.
+    pub(crate) processes: Option<u64>,
+    /// Processors, such as 1.5.
+    pub(crate) cpus: Option<f64>,
+}
+
+/// `[author]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AuthorSettings {
+    /// The name.
+    pub(crate) name: Option<String>,
+    /// The address.
+    pub(crate) email: Option<String>,
+}
+
+/// `[test]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TestSettings {
+    /// Program and arguments.
+    pub(crate) command: Vec<String>,
+    /// How its output is read; see the tool `run_tests`.
+    pub(crate) format: Option<String>,
+}
+
+/// `[[plugin]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PluginSettings {
+    /// Its id: unique; the id of a first-party plugin changes that one.
+    pub(crate) id: String,
+    /// The component; relative to the settings file. Left out for first-party plugins.
+    pub(crate) path: Option<PathBuf>,
+    /// SHA-256 that the component must have.
+    pub(crate) sha256: Option<String>,
+    /// Whether it is loaded; true by default.
+    pub(crate) enabled: Option<bool>,
+    /// What it may ask for.
+    pub(crate) grants: Option<Grants>,
+    /// Settings of its own.
+    #[serde(default)]
+    pub(crate) settings: toml::Table,
+    /// For a policy: the lower comes first; 0 by default.
+    #[serde(default)]
+    pub(crate) priority: i32,
+    /// For a policy: kinds of actions that it is asked about; all by default.
+    pub(crate) actions: Option<Vec<sortie_core::ActionKind>>,
+    /// For a policy: whether it may change actions.
+    #[serde(default)]
+    pub(crate) mutates: bool,
+}
+
+/// Reads a settings file; one that is not there says nothing.
+pub(crate) fn read_file(path: &Path) -> anyhow::Result<SettingsFile> {
+    let text = match std::fs::metadata(path) {
+        Ok(file) if file.len() > FILE_MAX => {
+            return Err(Failure::usage(format!("`{}` is larger than 1 MiB", path.display())));
+        }
+        Ok(_) => std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", path.display())))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(SettingsFile::default()),
+        Err(error) => return Err(Failure::usage(format!("cannot read `{}`: {error}", path.display()))),
+    };
+    let mut file: SettingsFile = parse(&text, &path.display().to_string()).map_err(Failure::usage)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    for plugin in &mut file.plugin {
+        plugin.path = plugin.path.take().map(|path| folder.join(path));
+    }
+    Ok(file)
+}
+
+/// Parses settings; an unknown key is an error that names the nearest known one.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let message = error.message().to_owned();
+        format!("{name}:{line}: {}", nearest_key(&message).unwrap_or(message))
+    })
+}
+
+/// Reads serde's "unknown field `a`, expected one of `b`, `c`".
+fn nearest_key(message: &str) -> Option<String> {
+    let (unknown, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
+    let nearest = known
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(|key| (strsim::damerau_levenshtein(unknown, key), key))
+        .filter(|(distance, key)| *distance <= key.len().max(unknown.len()) / 2)
+        .min()?;
+    Some(format!("unknown key `{unknown}`; hint: did you mean `{}`?", nearest.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_its_line_and_the_nearest_known_key() {
+        let error = parse::<SettingsFile>("model = \"a/b\"\n[network]\nagnet = \"all\"\n", "config.toml")
+            .expect_err("unknown key");
+        assert_eq!(error, "config.toml:3: unknown key `agnet`; hint: did you mean `agent`?");
+    }
+
+    #[test]
+    fn a_key_like_no_other_lists_what_there_is() {
+        let error = parse::<SettingsFile>("zzzzzzzzzzzz = 1", "c").expect_err("unknown key");
+        assert!(error.contains("expected one of") && error.contains("`model`"), "{error}");
+    }
+}

@@ -1,0 +1,119 @@
+//! What holds, once everything is said.
+
+use std::time::Duration;
+
+use sortie_agent::Limits;
+use sortie_core::network::{HostPattern, NetworkRule};
+use sortie_delivery::Identity;
+use sortie_model::{ModelSpec, Options};
+use sortie_orchestrator::Install;
+
+use super::file::{LimitSettings, PluginSettings, SettingsFile, TestSettings, WorkspaceSettings};
+use crate::args::TaskArguments;
+use crate::exit::Failure;
+
+/// The settings of a task, before its repository has a say.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) model: ModelSpec,
+    pub(crate) model_options: Options,
+    pub(crate) install: Install,
+    pub(crate) test: TestSettings,
+    pub(crate) setup_network: NetworkRule,
+    pub(crate) agent_network: NetworkRule,
+    pub(crate) trusted: Vec<HostPattern>,
+    pub(crate) limits: Limits,
+    pub(crate) workspace: WorkspaceSettings,
+    pub(crate) author: Identity,
+    pub(crate) push: bool,
+}
+
+impl LimitSettings {
+    /// These, and `others` where nothing is said.
+    pub(crate) fn over(&self, others: Limits) -> Limits {
+        let minutes = |minutes: Option<u64>| minutes.map(|m| Duration::from_secs(m.saturating_mul(60)));
+        Limits {
+            turns: self.turns.unwrap_or(others.turns),
+            tokens: self.tokens.unwrap_or(others.tokens),
+            time: minutes(self.minutes).unwrap_or(others.time),
+            call: minutes(self.call_minutes).unwrap_or(others.call),
+            reply_tokens: self.reply_tokens.unwrap_or(others.reply_tokens),
+            shown: others.shown,
+        }
+    }
+}
+
+/// Puts flags, the user's and the organisation's settings together.
+pub(crate) fn resolve(
+    arguments: &TaskArguments,
+    user: &SettingsFile,
+    organisation: &SettingsFile,
+) -> anyhow::Result<Resolved> {
+    let model = arguments.model.as_ref().or(user.model.as_ref()).or(organisation.model.as_ref()).ok_or_else(|| {
+        Failure::usage(
+            "no model is set\nhint: `--model anthropic/NAME`, `--model openai/NAME`, or `model = \"…\"` in the \
+             settings; `sortie demo` needs none",
+        )
+    })?;
+    let model = ModelSpec::parse(model).map_err(|error| Failure::usage(error.to_string()))?;
+    let effort = user.reasoning_effort.as_ref().or(organisation.reasoning_effort.as_ref());
+    let effort = effort
+        .map(|effort| effort.parse().map_err(|error| Failure::usage(format!("reasoning_effort: {error}"))))
+        .transpose()?;
+    let mut trusted = organisation.network.trusted()?;
+    trusted.extend(user.network.trusted()?);
+    let mut limits = user.limits.over(organisation.limits.over(Limits::default()));
+    limits.turns = arguments.max_turns.unwrap_or(limits.turns);
+    limits.tokens = arguments.max_tokens.unwrap_or(limits.tokens);
+    limits.time = arguments.max_time.unwrap_or(limits.time);
+    let rule = |pick: fn(&SettingsFile) -> &Option<NetworkRule>| pick(user).clone().or_else(|| pick(organisation).clone());
+    let either = |pick: fn(&SettingsFile) -> &Option<String>| pick(user).clone().or_else(|| pick(organisation).clone());
+    Ok(Resolved {
+        model,
+        model_options: Options { reasoning_effort: effort, ..Options::default() },
+        install: install(either(|file| &file.install)),
+        test: if user.test.command.is_empty() { organisation.test.clone() } else { user.test.clone() },
+        setup_network: rule(|file| &file.network.setup).unwrap_or(NetworkRule::All),
+        agent_network: arguments
+            .network
+            .clone()
+            .or_else(|| rule(|file| &file.network.agent))
+            .unwrap_or(NetworkRule::None),
+        trusted,
+        limits,
+        workspace: workspace(user.workspace, organisation.workspace),
+        author: Identity {
+            name: either(|file| &file.author.name).unwrap_or_else(|| "Sortie".into()),
+            email: either(|file| &file.author.email).unwrap_or_else(|| "sortie@localhost".into()),
+        },
+        push: arguments.deliver.as_deref() != Some("none"),
+    })
+}
+
+pub(crate) fn install(command: Option<String>) -> Install {
+    match command {
+        None => Install::Detect,
+        Some(command) if command.trim().is_empty() => Install::Skip,
+        Some(command) => Install::Command(command),
+    }
+}
+
+fn workspace(user: WorkspaceSettings, organisation: WorkspaceSettings) -> WorkspaceSettings {
+    WorkspaceSettings {
+        memory_mb: user.memory_mb.or(organisation.memory_mb),
+        processes: user.processes.or(organisation.processes),
+        cpus: user.cpus.or(organisation.cpus),
+    }
+}
+
+/// All `[[plugin]]` entries; an id that occurs in both files is the
+/// organisation's, so that a user cannot widen what the organisation set.
+pub(crate) fn plugins<'a>(
+    user: &'a SettingsFile,
+    organisation: &'a SettingsFile,
+) -> Vec<(&'a PluginSettings, sortie_policy::Layer)> {
+    let owned = |id: &str| organisation.plugin.iter().any(|plugin| plugin.id == id);
+    let above = organisation.plugin.iter().map(|plugin| (plugin, sortie_policy::Layer::Organisation));
+    let below = user.plugin.iter().filter(|plugin| !owned(&plugin.id));
+    above.chain(below.map(|plugin| (plugin, sortie_policy::Layer::User))).collect()
+}

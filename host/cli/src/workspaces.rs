@@ -1,0 +1,178 @@
+//! Workspaces of the built-in sandbox, with the egress proxy as their only way
+//! out.
+
+mod path_rules;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use sortie_agent::Meter;
+use sortie_core::action::WorkspaceCreate;
+use sortie_core::network::HostPattern;
+use sortie_orchestrator::TaskJournal;
+use sortie_policy::ports::{Commands, ErrorCode, Files, PortError, Workspace, WorkspaceSpec, Workspaces};
+use sortie_policy::{FactsSource, Gate, Permit};
+use sortie_workspace::commands::{CommandLimits, WorkspaceCommands};
+use sortie_workspace::egress::{AddressDialer, Proxy, ProxyLimits, Reach};
+use sortie_workspace::sandbox::{Limits, Sandbox, SandboxConfig, Toolchains};
+
+use crate::adopt::Repository;
+use crate::plugins::default_rules;
+use crate::settings::{SettingsFile, WorkspaceSettings};
+
+use path_rules::PathRules;
+
+/// Where commands find the proxy.
+const PROXY_PORT: u16 = 3128;
+
+/// Makes sandboxes.
+pub(crate) struct Sandboxes {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) journal: TaskJournal,
+    pub(crate) files: Arc<dyn Files>,
+    pub(crate) settings: WorkspaceSettings,
+    pub(crate) trusted: Vec<HostPattern>,
+    pub(crate) path_rules: PathRulesOf,
+    /// Folders that no workspace shows.
+    pub(crate) hidden: Vec<PathBuf>,
+}
+
+/// Everybody's rules, the repository's once they are read.
+pub(crate) struct PathRulesOf {
+    operators: Vec<Value>,
+    from_repository: Arc<Repository>,
+}
+
+impl PathRulesOf {
+    pub(crate) fn new(user: &SettingsFile, organisation: &SettingsFile, from_repository: &Arc<Repository>) -> Self {
+        let with_defaults = organisation.default_rules.or(user.default_rules).unwrap_or(true);
+        let mut operators = if with_defaults { default_rules() } else { Vec::new() };
+        operators.extend(organisation.rule.iter().chain(&user.rule).map(|rule| json!(rule)));
+        Self { operators, from_repository: Arc::clone(from_repository) }
+    }
+
+    fn rules(&self) -> PathRules {
+        let theirs = self.from_repository.settings().map(|settings| settings.rule.as_slice()).unwrap_or_default();
+        let theirs: Vec<_> = theirs.iter().map(|rule| json!(rule)).collect();
+        PathRules::new(self.operators.iter().chain(&theirs))
+    }
+}
+
+/// What a sandbox is made from on this machine, for tasks and for `doctor`.
+pub(crate) fn config(work_tree: PathBuf, home: PathBuf, settings: WorkspaceSettings) -> SandboxConfig {
+    let defaults = Limits::default();
+    let user_home = std::env::var_os("HOME").map(PathBuf::from);
+    SandboxConfig {
+        toolchains: user_home
+            .map(|home| Toolchains::discover(&home, |name| std::env::var_os(name)))
+            .unwrap_or_default(),
+        certificates: certificates(),
+        limits: Limits {
+            memory: settings.memory_mb.map_or(defaults.memory, |mb| mb.saturating_mul(1 << 20)),
+            processes: settings.processes.unwrap_or(defaults.processes),
+            cpus: settings.cpus.or(defaults.cpus),
+            ..defaults
+        },
+        ..SandboxConfig::new(sortie_bundle::init(), work_tree, home)
+    }
+}
+
+/// The host's certificate authorities: `SSL_CERT_FILE`, or where the
+/// distributions keep them.
+fn certificates() -> Option<PathBuf> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let usual = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    ];
+    named.into_iter().chain(usual.map(PathBuf::from)).find(|path| path.is_file())
+}
+
+#[async_trait]
+impl Workspaces for Sandboxes {
+    async fn create(
+        &self,
+        permit: Permit<WorkspaceCreate>,
+        spec: WorkspaceSpec,
+    ) -> Result<Arc<dyn Workspace>, PortError> {
+        let action = permit.redeem(self.gate.seal())?;
+        if action.backend != "sandbox" {
+            return Err(PortError::new(ErrorCode::Invalid, format!("no workspace backend named `{}`", action.backend)));
+        }
+        let paths = self.path_rules.rules().in_tree(&spec.work_tree).map_err(PortError::internal)?;
+        let mut config = config(spec.work_tree, spec.home, self.settings);
+        config.masks = paths.masks;
+        config.read_only = paths.read_only;
+        config.hidden.clone_from(&self.hidden);
+        let sandbox = Sandbox::start(config)
+            .await
+            .map_err(|error| PortError::new(ErrorCode::Unavailable, error.to_string()))?;
+        let proxy = self.proxy(&sandbox).await?;
+        let mut environment = sandbox.environment().to_vec();
+        environment.extend(proxy_variables());
+        let commands =
+            WorkspaceCommands::new(sandbox.client().clone(), self.gate.seal(), environment, CommandLimits::default());
+        Ok(Arc::new(Running {
+            sandbox,
+            proxy,
+            commands: Arc::new(commands),
+            files: Arc::clone(&self.files),
+            journal: self.journal.clone(),
+        }))
+    }
+}
+
+impl Sandboxes {
+    /// Serves the socket that init listens on inside.
+    async fn proxy(&self, sandbox: &Sandbox) -> Result<Proxy, PortError> {
+        let listener = sandbox.client().listen(PROXY_PORT).await.map_err(PortError::internal)?;
+        let facts = Arc::clone(&self.meter) as Arc<dyn FactsSource>;
+        let reach = Reach::new(self.gate.defaults().clone(), self.trusted.clone(), Arc::clone(&facts));
+        let dialer = Arc::new(AddressDialer::new(self.gate.seal(), Arc::new(reach)));
+        Proxy::start(listener, Arc::clone(&self.gate), dialer, facts, ProxyLimits::default())
+            .map_err(PortError::internal)
+    }
+}
+
+/// How programs are told of the proxy; the lower-case names are curl's and
+/// older tools'.
+fn proxy_variables() -> impl Iterator<Item = (String, String)> {
+    let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
+    let to_proxy = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+    let to_proxy = to_proxy.map(|name| (name.to_owned(), proxy.clone()));
+    let past_it = ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), "localhost,127.0.0.1,::1".to_owned()));
+    to_proxy.into_iter().chain(past_it)
+}
+
+struct Running {
+    sandbox: Sandbox,
+    proxy: Proxy,
+    commands: Arc<WorkspaceCommands>,
+    files: Arc<dyn Files>,
+    journal: TaskJournal,
+}
+
+#[async_trait]
+impl Workspace for Running {
+    fn commands(&self) -> Arc<dyn Commands> {
+        Arc::clone(&self.commands) as Arc<dyn Commands>
+    }
+
+    fn files(&self) -> Arc<dyn Files> {
+        Arc::clone(&self.files)
+    }
+
+    async fn stop(&self) {
+        self.sandbox.stop().await;
+        self.proxy.stop().await;
+        // the gate's refusals are in the journal already; those of addresses are the proxy's alone
+        for refusal in self.proxy.refused() {
+            self.journal.note_refusal(refusal);
+        }
+    }
+}

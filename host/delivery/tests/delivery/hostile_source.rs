@@ -1,0 +1,357 @@
+//! What a repository that somebody else made can do when it is fetched from
+//! or pushed to: nothing of it runs, nothing from elsewhere comes in.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use sortie_delivery::Source;
+use sortie_policy::ports::ErrorCode;
+
+use crate::support::{BRANCH, Ground, Task, environment, git, write};
+
+const HOOKS: [&str; 12] = [
+    "pre-receive",
+    "update",
+    "proc-receive",
+    "post-receive",
+    "post-update",
+    "reference-transaction",
+    "push-to-checkout",
+    "pre-auto-gc",
+    "pre-push",
+    "post-checkout",
+    "post-merge",
+    "fsmonitor-watchman",
+];
+
+/// Hooks in a folder that would each leave the marker.
+fn arm(ground: &Ground, hooks: &Path) {
+    for hook in HOOKS {
+        write(hooks, hook, format!("#!/bin/sh\n{}\n", ground.bomb()));
+        fs::set_permissions(hooks.join(hook), fs::Permissions::from_mode(0o755)).expect("is executable");
+    }
+}
+
+/// Everything in a repository's config that names a program.
+fn hostile_config(ground: &Ground) -> String {
+    let bomb = ground.bomb();
+    format!(
+        "[core]\n\tfsmonitor = {bomb}\n\tpager = {bomb}\n\teditor = {bomb}\n\tsshCommand = {bomb}\n\taskPass = {bomb}\n\
+         \talternateRefsCommand = {bomb}\n\tgitProxy = {bomb}\n\
+         [credential]\n\thelper = !{bomb}\n[filter \"evil\"]\n\tclean = {bomb}\n\tsmudge = {bomb}\n\tprocess = {bomb}\n\
+         [uploadpack]\n\tpackObjectsHook = {bomb}\n[gpg]\n\tprogram = {bomb}\n\
+         [gc]\n\tauto = 1\n\trecentObjectsHook = {bomb}\n[receive]\n\tautogc = true\n\tdenyCurrentBranch = updateInstead\n\
+         [remote \"origin\"]\n\tuploadpack = {bomb};\n\treceivepack = {bomb};\n\
+         [maintenance]\n\tauto = true\n[transfer]\n\tcredentialsInUrl = allow\n"
+    )
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = fs::OpenOptions::new().append(true).create(true).open(path).expect("opens");
+    file.write_all(text.as_bytes()).expect("is written");
+}
+
+#[tokio::test]
+async fn hooks_and_programs_of_a_local_repository_do_not_run() {
+    let ground = Ground::with(&[("a", "1\n"), (".gitattributes", "* filter=evil\n")]);
+    let seed = ground.seed();
+    git(&seed, &["remote", "remove", "origin"]);
+    arm(&ground, &seed.join(".git/hooks"));
+    append(&seed.join(".git/config"), &hostile_config(&ground));
+    // dirty, and with a time that makes Git look at the content
+    write(&seed, "a", "3\n");
+    let source = Source::parse("seed", ground.path()).expect("is a repository");
+    assert_eq!(source.uncommitted(10), [Path::new("a")]);
+    // the origin that the config names has no URL: delivery is into the repository
+    let task = Task::on(&ground, "seed", |_| {});
+    task.prepare().await;
+    write(&task.tree, "a", "2\n");
+    let commit = task.deliver().await;
+    ground.nothing_ran();
+    let packed = fs::read_to_string(seed.join(".git/refs/heads").join(BRANCH)).expect("the branch is there");
+    assert_eq!(packed.trim(), commit);
+    assert_eq!(fs::read_to_string(seed.join("a")).expect("is read"), "3\n");
+}
+
+#[tokio::test]
+async fn hooks_of_the_origin_do_not_run() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    arm(&ground, &ground.origin().join("hooks"));
+    arm(&ground, &ground.path().join("more-hooks"));
+    let hooks = ground.path().join("more-hooks");
+    append(&ground.origin().join("config"), &hostile_config(&ground));
+    append(&ground.origin().join("config"), &format!("[core]\n\thooksPath = {}\n", hooks.display()));
+    for repository in [ground.url(), "seed".into()] {
+        let task = Task::on(&ground, &repository, |config| {
+            config.branch = format!("sortie/{}", repository.len());
+            config.host_repository = ground.path().join(format!("task-{}.git", repository.len()));
+            config.work_tree = ground.path().join(format!("tree-{}", repository.len()));
+        });
+        fs::create_dir(&task.config.work_tree).expect("is made");
+        task.prepare().await;
+        write(&task.config.work_tree, "a", "2\n");
+        task.deliver().await;
+        ground.nothing_ran();
+    }
+}
+
+#[tokio::test]
+async fn hooks_that_the_users_own_config_names_do_not_run_on_the_tasks_behalf() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    arm(&ground, &ground.path().join("hooks"));
+    write(
+        ground.path(),
+        "gitconfig",
+        format!("[core]\n\thooksPath = {}\n", ground.path().join("hooks").display()),
+    );
+    let task = Task::on(&ground, &ground.url(), |config| {
+        config.environment = vec![("GIT_CONFIG_GLOBAL".into(), ground.path().join("gitconfig").into())];
+    });
+    task.prepare().await;
+    write(&task.tree, "a", "2\n");
+    task.deliver().await;
+    ground.nothing_ran();
+}
+
+/// What a hostile folder looks like, and what the refusal says.
+type Case = (&'static str, fn(&Path, &Path), &'static str);
+
+const LEADING_ELSEWHERE: [Case; 9] = [
+    (
+        "a gitfile",
+        |seed, private| {
+            fs::remove_dir_all(seed.join(".git")).expect("is removed");
+            write(seed, ".git", format!("gitdir: {}/.git\n", private.display()));
+        },
+        "does not lead back",
+    ),
+    (
+        "a linked .git",
+        |seed, private| {
+            fs::remove_dir_all(seed.join(".git")).expect("is removed");
+            symlink(private.join(".git"), seed.join(".git")).expect("is linked");
+        },
+        "its `.git` is a link",
+    ),
+    (
+        "commondir",
+        |seed, private| write(seed, ".git/commondir", format!("{}/.git\n", private.display())),
+        "`commondir` leads to another",
+    ),
+    (
+        "alternates",
+        |seed, private| {
+            write(seed, ".git/objects/info/alternates", format!("{}/.git/objects\n", private.display()));
+        },
+        "borrows objects",
+    ),
+    (
+        "linked objects",
+        |seed, private| {
+            fs::remove_dir_all(seed.join(".git/objects")).expect("is removed");
+            symlink(private.join(".git/objects"), seed.join(".git/objects")).expect("is linked");
+        },
+        "its `objects` is a link",
+    ),
+    (
+        "linked packs",
+        |seed, private| {
+            fs::remove_dir_all(seed.join(".git/objects/pack")).expect("is removed");
+            symlink(private.join(".git/objects/pack"), seed.join(".git/objects/pack")).expect("is linked");
+        },
+        "its `objects/pack` is a link",
+    ),
+    (
+        "a linked fan-out folder",
+        |seed, private| {
+            symlink(private.join(".git/objects"), seed.join(".git/objects/zz")).expect("is linked");
+        },
+        "links in its `objects`",
+    ),
+    (
+        "a .git within",
+        |seed, private| write(seed, ".git/.git", format!("gitdir: {}/.git\n", private.display())),
+        "a `.git` within it",
+    ),
+    (
+        "objects on demand",
+        |seed, _| append(&seed.join(".git/config"), "[remote \"evil\"]\n\tpromisor\n\turl = ext::sh\n"),
+        "partial clone",
+    ),
+];
+
+#[tokio::test]
+async fn a_local_repository_that_leads_elsewhere_is_refused() {
+    for (name, attack, reason) in LEADING_ELSEWHERE {
+        let ground = Ground::with(&[("a", "1\n")]);
+        let private = ground.path().join("outside");
+        git(&private, &["init", "-q"]);
+        git(&private, &["add", "canary"]);
+        git(&private, &["commit", "-qm", "private"]);
+        attack(&ground.seed(), &private);
+        let url = format!("file://{}", ground.seed().display());
+        for text in ["seed", "seed/.", url.as_str()] {
+            let error = Source::parse(text, ground.path()).expect_err(name).to_string();
+            assert!(error.contains(reason) && !error.contains('\n'), "{name}: {error}");
+        }
+        ground.nothing_ran();
+    }
+}
+
+#[tokio::test]
+async fn a_bare_repository_among_the_files_is_not_taken_for_the_users() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    git(&ground.seed(), &["init", "-q", "--bare", "sub"]);
+    fs::create_dir(ground.seed().join("sub/deep")).expect("is made");
+    let source = Source::parse("seed/sub/deep", ground.path()).expect("is a repository");
+    assert_eq!(source.work_tree(), Some(ground.seed().canonicalize().expect("is there").as_path()));
+}
+
+#[tokio::test]
+async fn an_origin_that_would_run_a_program_is_refused_and_never_asked() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    for url in
+        [format!("ext::{}", ground.bomb()), "--upload-pack=x".into(), "ssh://-oProxyCommand=x/y".into()]
+    {
+        git(&ground.seed(), &["config", "remote.origin.url", &url]);
+        let task = Task::on(&ground, "seed", |_| {});
+        assert!(task.config.source.delivery().is_err());
+        assert_eq!(task.fetch().await.expect_err("is refused").code, ErrorCode::Invalid);
+        ground.nothing_ran();
+    }
+}
+
+#[tokio::test]
+async fn a_local_config_does_not_redirect_fetch_or_push() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    let redirect = format!("[url \"ext::{} \"]\n\tinsteadOf = /\n\tpushInsteadOf = /\n", ground.bomb());
+    append(&ground.seed().join(".git/config"), &redirect);
+    let task = Task::on(&ground, "seed", |_| {});
+    task.prepare().await;
+    write(&task.tree, "a", "2\n");
+    let commit = task.deliver().await;
+    assert_eq!(
+        fs::read_to_string(ground.origin().join("refs/heads").join(BRANCH)).expect("is there").trim(),
+        commit
+    );
+    ground.nothing_ran();
+}
+
+#[tokio::test]
+async fn a_fifo_in_place_of_a_config_does_not_block() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    let config = ground.seed().join(".git/config");
+    fs::remove_file(&config).expect("is removed");
+    assert!(Command::new("mkfifo").arg(&config).status().expect("mkfifo runs").success());
+    let error = Source::parse("seed", ground.path()).expect_err("is refused");
+    assert!(error.to_string().contains("no regular file"), "{error}");
+}
+
+/// Writes an object past Git's checks.
+fn raw_object(folder: &Path, kind: &str, content: &[u8]) -> String {
+    let mut child = Command::new("git")
+        .args(["hash-object", "-w", "--stdin", "--literally", "-t", kind])
+        .current_dir(folder)
+        .envs(environment())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("git runs");
+    child.stdin.take().expect("is a pipe").write_all(content).expect("is written");
+    let output = child.wait_with_output().expect("git ends");
+    String::from_utf8(output.stdout).expect("an id").trim().to_owned()
+}
+
+/// Makes `main` a commit of a tree with these entries as they stand.
+fn publish_tree(ground: &Ground, entries: &[(&str, &str, &str)]) {
+    let origin = ground.origin();
+    let mut tree = Vec::new();
+    for (mode, name, id) in entries {
+        tree.extend_from_slice(format!("{mode} {name}\0").as_bytes());
+        let byte = |at: usize| u8::from_str_radix(&id[at..at + 2], 16).expect("hexadecimal");
+        tree.extend((0..40).step_by(2).map(byte));
+    }
+    let tree = raw_object(&origin, "tree", &tree);
+    let commit = git(&origin, &["commit-tree", "-m", "hostile", &tree]);
+    fs::write(origin.join("refs/heads/main"), commit).expect("is written");
+}
+
+#[tokio::test]
+async fn trees_with_names_that_would_escape_are_refused() {
+    for name in [".git", ".GIT", ".gIt", "git~1", ".gi\u{200c}t", "..", ".", "a/b", ".git "] {
+        let ground = Ground::with(&[("a", "1\n")]);
+        let blob = ground.in_origin(&["rev-parse", "main:a"]);
+        publish_tree(&ground, &[("100644", name, &blob)]);
+        let task = ground.task();
+        let error = task.fetch().await.expect_err(name);
+        assert_eq!(error.code, ErrorCode::Invalid, "{name:?}: {error}");
+        assert!(!error.message.contains('\n'));
+        assert_eq!(fs::read_dir(&task.tree).expect("is there").count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_tree_with_a_link_and_a_folder_of_one_name_is_refused() {
+    let ground = Ground::with(&[("d/canary", "overwritten\n")]);
+    let inner = ground.in_origin(&["rev-parse", "main:d"]);
+    let target = ground.path().join("outside").display().to_string();
+    let link = raw_object(&ground.origin(), "blob", target.as_bytes());
+    publish_tree(&ground, &[("120000", "x", &link), ("40000", "x", &inner)]);
+    let error = ground.task().fetch().await.expect_err("is refused");
+    assert_eq!(error.code, ErrorCode::Invalid, "{error}");
+    assert_eq!(fs::read_to_string(&ground.canary).expect("is read"), crate::support::CANARY);
+}
+
+#[tokio::test]
+async fn a_submodule_whose_url_looks_like_an_option_is_refused_in_one_line() {
+    let modules = "[submodule \"x\"]\n\tpath = x\n\turl = --upload-pack=touch\n";
+    let ground = Ground::with(&[("a", "1\n")]);
+    let blob = ground.in_origin(&["rev-parse", "main:a"]);
+    let modules = raw_object(&ground.origin(), "blob", modules.as_bytes());
+    publish_tree(&ground, &[("100644", ".gitmodules", &modules), ("100644", "a", &blob)]);
+    let error = ground.task().fetch().await.expect_err("is refused");
+    assert_eq!(error.code, ErrorCode::Invalid, "{error}");
+    assert!(error.message.contains("gitmodules") && !error.message.contains('\n'), "{error}");
+    ground.nothing_ran();
+}
+
+#[tokio::test]
+async fn a_branch_named_like_an_option_is_fetched_as_a_branch() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    let main = ground.in_origin(&["rev-parse", "main"]);
+    write(&ground.origin(), "refs/heads/--upload-pack=x", format!("{main}\n"));
+    assert_eq!(ground.task().fetch_from(Some("refs/heads/--upload-pack=x")).await.expect("fetches"), main);
+    let error = ground.task().restarted();
+    assert_eq!(error.fetch_from(Some("--upload-pack=x")).await.expect("is fetched already"), main);
+}
+
+#[tokio::test]
+async fn a_base_that_is_no_commit_is_refused() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    let blob = ground.in_origin(&["rev-parse", "main:a"]);
+    ground.in_origin(&["tag", "blob", &blob]);
+    let error = ground.task().fetch_from(Some("blob")).await.expect_err("is refused");
+    assert_eq!(error.code, ErrorCode::NotFound, "{error}");
+    // nothing of it sticks
+    ground.task().fetch().await.expect("fetches");
+}
+
+#[tokio::test]
+async fn only_the_base_is_fetched() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    git(&ground.seed(), &["checkout", "-q", "-b", "other"]);
+    write(&ground.seed(), "b", "of another branch\n");
+    git(&ground.seed(), &["add", "-A"]);
+    git(&ground.seed(), &["commit", "-qm", "other"]);
+    git(&ground.seed(), &["tag", "v9"]);
+    git(&ground.seed(), &["push", "-q", "origin", "other", "v9"]);
+    let task = ground.task();
+    task.prepare().await;
+    let refs = git(&task.config.host_repository, &["for-each-ref", "--format=%(refname)"]);
+    assert_eq!(refs, format!("refs/heads/{BRANCH}\nrefs/sortie/base\nrefs/sortie/fetched"));
+    let objects = git(&task.config.host_repository, &["cat-file", "--batch-all-objects", "--batch"]);
+    assert!(!objects.contains("of another branch"));
+}

@@ -1,0 +1,8 @@
+//! The crate's contract, with real repositories in temporary folders.
+
+mod bounds;
+mod hostile_source;
+mod hostile_work_tree;
+mod journey;
+mod sources;
+mod support;

@@ -1,0 +1,121 @@
+//! Commands that the platform itself runs in the workspace.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use sortie_core::Actor;
+use sortie_core::action::Exec;
+use sortie_core::event::Event;
+use sortie_core::text::{one_line, strip_escapes};
+use sortie_policy::ports::{Chunk, Exit, Workspace};
+
+use crate::run::{RunError, TaskRun, port};
+
+/// Lines of output kept for a message.
+const TAIL_LINES: usize = 40;
+/// Bytes of an unfinished line that are kept.
+const LINE_MAX: usize = 4096;
+
+/// What came of a command.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) exit: Exit,
+    /// The last lines of what it printed.
+    pub(crate) tail: String,
+}
+
+impl Finished {
+    pub(crate) fn succeeded(&self) -> bool {
+        self.exit == Exit::Code(0)
+    }
+
+    /// How it failed, with its last lines.
+    pub(crate) fn failure(&self) -> String {
+        let how = match self.exit {
+            Exit::Code(code) => format!("exit status {code}"),
+            Exit::Signal(signal) => format!("killed by signal {signal}"),
+            Exit::TimedOut => "its time ran out".to_owned(),
+        };
+        format!("{how}\n{}", self.tail)
+    }
+}
+
+impl TaskRun {
+    /// Runs a command to its end and shows its output as progress.
+    pub(crate) async fn command(&self, workspace: &dyn Workspace, exec: Exec) -> Result<Finished, RunError> {
+        let permit = self.gate.permit(&Actor::Host, exec).await?;
+        let mut process = workspace.commands().spawn(permit).await.map_err(port("run a command"))?;
+        let mut tail = Tail::default();
+        loop {
+            let chunk = process.next(Duration::from_secs(60)).await.map_err(port("run a command"))?;
+            match chunk {
+                Some(Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) => {
+                    if let Some(line) = tail.push(&bytes) {
+                        self.journal_append(Event::Progress { text: line });
+                    }
+                }
+                Some(Chunk::Exit(ended)) => return Ok(Finished { exit: ended.exit, tail: tail.text() }),
+                None => {}
+            }
+        }
+    }
+}
+
+/// The last lines of an output.
+#[derive(Default)]
+struct Tail {
+    lines: VecDeque<String>,
+    open: Vec<u8>,
+}
+
+impl Tail {
+    /// Takes bytes; returns the last whole line among them.
+    fn push(&mut self, bytes: &[u8]) -> Option<String> {
+        let mut last = None;
+        for &byte in bytes {
+            // progress bars end their lines with a carriage return
+            if byte == b'\n' || byte == b'\r' {
+                let line = one_line(&String::from_utf8_lossy(&std::mem::take(&mut self.open)), LINE_MAX);
+                if !line.is_empty() {
+                    last = Some(line.clone());
+                    self.lines.push_back(line);
+                }
+                if self.lines.len() > TAIL_LINES {
+                    self.lines.pop_front();
+                }
+            } else if self.open.len() < LINE_MAX {
+                self.open.push(byte);
+            }
+        }
+        last
+    }
+
+    fn text(mut self) -> String {
+        self.push(b"\n");
+        strip_escapes(&Vec::from(self.lines).join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_without_line_breaks_is_bounded() {
+        let mut tail = Tail::default();
+        for _ in 0..1000 {
+            tail.push(&[b'x'; 4096]);
+        }
+        assert!(tail.text().len() <= LINE_MAX + "…".len());
+    }
+
+    #[test]
+    fn the_last_lines_are_kept() {
+        let mut tail = Tail::default();
+        for n in 0..100 {
+            tail.push(format!("line {n}\n").as_bytes());
+        }
+        let text = tail.text();
+        assert!(text.starts_with("line 60\n") && text.ends_with("line 99"), "{text}");
+    }
+}

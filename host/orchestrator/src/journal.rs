@@ -1,0 +1,224 @@
+//! The journal of one task.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use sortie_agent::{Journal, JournalError};
+use sortie_core::action::ActionKind;
+use sortie_core::digest::Digest;
+use sortie_core::event::Event;
+use sortie_core::outcome::RefusedAction;
+use sortie_core::{Outcome, TaskId};
+use sortie_policy::{Audit, AuditError};
+
+use crate::store::{Store, StoreError, StoredEvent};
+
+/// Refusals kept for the report of a task.
+const REFUSALS: usize = 100;
+
+/// Watches events as they are appended.
+pub type Listener = Box<dyn Fn(&Event) + Send + Sync>;
+
+/// Collects a task's events in order and writes them in groups. A handle:
+/// clones are of the same journal.
+#[derive(Clone)]
+pub struct TaskJournal(Arc<Inner>);
+
+struct Inner {
+    store: Arc<Store>,
+    task: TaskId,
+    blobs: PathBuf,
+    listener: Listener,
+    pending: Mutex<Pending>,
+    /// Held from taking the pending events until they are on the disk, so that
+    /// groups reach the disk in order.
+    writing: Mutex<()>,
+    broken: AtomicBool,
+    refused: Mutex<Vec<RefusedAction>>,
+}
+
+#[derive(Default)]
+struct Pending {
+    last_seq: u64,
+    events: Vec<StoredEvent>,
+}
+
+impl TaskJournal {
+    /// The journal of a task that is in the store, going on after its last event.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn new(store: Arc<Store>, task: TaskId, blobs: PathBuf, listener: Listener) -> Result<Self, StoreError> {
+        let pending = Pending { last_seq: store.last_seq(&task)?, events: Vec::new() };
+        Ok(Self(Arc::new(Inner {
+            store,
+            task,
+            blobs,
+            listener,
+            pending: Mutex::new(pending),
+            writing: Mutex::new(()),
+            broken: AtomicBool::new(false),
+            refused: Mutex::new(Vec::new()),
+        })))
+    }
+
+    /// What was refused so far; each action once.
+    pub fn refused(&self) -> Vec<RefusedAction> {
+        unpoisoned(&self.0.refused).clone()
+    }
+
+    /// Notes a refusal that no policy made, such as that of an address, for
+    /// the task's report.
+    pub fn note_refusal(&self, refusal: RefusedAction) {
+        self.0.note_refusal(refusal);
+    }
+
+    /// Writes the last event, and the outcome with it.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub async fn end(&self, last: Event, outcome: Outcome) -> Result<(), JournalError> {
+        self.0.append(last);
+        let journal = Arc::clone(&self.0);
+        blocking(move || journal.write(Some(outcome))).await
+    }
+}
+
+impl Inner {
+    fn note_refusal(&self, refusal: RefusedAction) {
+        let mut refused = unpoisoned(&self.refused);
+        if refused.len() < REFUSALS && !refused.contains(&refusal) {
+            refused.push(refusal);
+        }
+    }
+
+    fn write(&self, outcome: Option<Outcome>) -> Result<(), JournalError> {
+        let _writing = unpoisoned(&self.writing);
+        if self.broken.load(Ordering::Acquire) {
+            return Err(JournalError("an earlier write failed".into()));
+        }
+        let events = std::mem::take(&mut unpoisoned(&self.pending).events);
+        let written = match outcome {
+            Some(outcome) => self.store.end_task(&self.task, outcome, &events),
+            None if events.is_empty() => Ok(()),
+            None => self.store.add_events(&self.task, &events),
+        };
+        written.map_err(|error| {
+            self.broken.store(true, Ordering::Release);
+            JournalError(error.to_string())
+        })
+    }
+
+    fn note_decision(&self, event: &Event) {
+        if let Event::Decision { kind, target, decision, policy, rule, reason, remedy, .. } = event
+            && decision != "allow"
+        {
+            self.note_refusal(RefusedAction {
+                action: format!("{kind} {}", sortie_core::text::one_line(target, 200)),
+                policy: policy.clone(),
+                rule: rule.clone(),
+                reason: reason.clone().unwrap_or_default(),
+                remedy: remedy.clone(),
+            });
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for TaskJournal {
+    fn append(&self, event: Event) {
+        self.0.append(event);
+    }
+
+    async fn commit(&self) -> Result<(), JournalError> {
+        let journal = Arc::clone(&self.0);
+        blocking(move || journal.write(None)).await
+    }
+
+    async fn keep(&self, bytes: &[u8]) -> Result<String, JournalError> {
+        let digest = Digest::of(bytes).to_string();
+        let (folder, path, bytes) = (self.0.blobs.clone(), self.0.blobs.join(&digest), bytes.to_vec());
+        blocking(move || {
+            let write = || {
+                let mut file = tempfile::NamedTempFile::new_in(&folder)?;
+                file.write_all(&bytes)?;
+                file.as_file().sync_all()?;
+                file.persist(&path).map_err(|error| error.error)?;
+                std::io::Result::Ok(())
+            };
+            write().map_err(|error| JournalError(error.to_string()))
+        })
+        .await?;
+        Ok(digest)
+    }
+
+    async fn kept(&self, digest: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        let hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if !(16..=64).contains(&digest.len()) || !hex(digest) {
+            return Ok(None);
+        }
+        let (folder, prefix) = (self.0.blobs.clone(), digest.to_owned());
+        blocking(move || {
+            let find = || {
+                for entry in std::fs::read_dir(&folder)? {
+                    let entry = entry?;
+                    if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                        return std::fs::read(entry.path()).map(Some);
+                    }
+                }
+                std::io::Result::Ok(None)
+            };
+            find().map_err(|error| JournalError(error.to_string()))
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn append(&self, event: Event) {
+        (self.listener)(&event);
+        if event.is_ephemeral() {
+            return;
+        }
+        self.note_decision(&event);
+        let body = serde_json::to_string(&event).expect("an event has string keys only");
+        let mut pending = unpoisoned(&self.pending);
+        pending.last_seq += 1;
+        let seq = pending.last_seq;
+        pending.events.push(StoredEvent { seq, at: jiff::Timestamp::now().to_string(), body });
+    }
+}
+
+/// The audit log is the journal.
+impl Audit for TaskJournal {
+    fn record(&self, decision: Event) -> Result<(), AuditError> {
+        if self.0.broken.load(Ordering::Acquire) {
+            return Err(AuditError("an earlier write failed".into()));
+        }
+        let leaves = matches!(
+            decision,
+            Event::Decision {
+                kind: ActionKind::HttpRequest
+                    | ActionKind::NetworkConnect
+                    | ActionKind::Push
+                    | ActionKind::ChangeRequest,
+                ..
+            }
+        );
+        self.0.append(decision);
+        if leaves { self.0.write(None).map_err(|error| AuditError(error.0)) } else { Ok(()) }
+    }
+}
+
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, JournalError> + Send + 'static,
+) -> Result<T, JournalError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| JournalError(error.to_string()))?
+}

@@ -1,0 +1,318 @@
+//! One task, phase by phase.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use sortie_agent::{Agent, AgentError, Ended, Journal, JournalError, Limits, Meter};
+use sortie_core::event::{Event, Report, TestReport};
+use sortie_core::{Outcome, Phase, TaskId};
+use sortie_policy::ports::{ErrorCode, Model, PortError, Repository, Tools, Workspace, Workspaces};
+use sortie_policy::{Gate, Refusal};
+use tokio_util::sync::CancellationToken;
+
+use crate::folder::TaskFolder;
+use crate::journal::TaskJournal;
+use crate::tests_run::TestRun;
+
+/// How dependencies are installed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Install {
+    /// With the usual command of the toolchain that is detected, if any.
+    #[default]
+    Detect,
+    /// With this command line, by `sh -c`.
+    Command(String),
+    /// Not at all.
+    Skip,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Id of the task.
+    pub id: TaskId,
+    /// The task in words.
+    pub prompt: String,
+    /// The repository, without credentials: the target of the fetch action.
+    pub repository: String,
+    /// The base asked for; none for the repository's HEAD.
+    pub base: Option<String>,
+    /// The branch that will be delivered.
+    pub branch: String,
+    /// The workspace's backend.
+    pub backend: String,
+    /// How dependencies are installed.
+    pub install: Install,
+    /// The budgets.
+    pub limits: Limits,
+    /// Whether the branch is pushed at the end.
+    pub push: bool,
+    /// Whether work tree and home are kept after a delivery.
+    pub keep: bool,
+}
+
+/// What the repository's own settings change in a plan.
+#[derive(Clone, Debug)]
+pub struct Adopted {
+    /// How dependencies are installed, if the repository says so.
+    pub install: Option<Install>,
+    /// The budgets, no larger than before.
+    pub limits: Limits,
+}
+
+/// Reads the repository's own settings from the fresh checkout.
+#[async_trait]
+pub trait Adopt: Send + Sync {
+    /// Takes them over, for tools and policies as well.
+    ///
+    /// # Errors
+    /// `Invalid` if they are malformed, or set what a repository may not set.
+    async fn adopt(&self, limits: Limits) -> Result<Adopted, PortError>;
+}
+
+/// Makes the tools of a task, once its workspace runs.
+#[async_trait]
+pub trait Toolmaker: Send + Sync {
+    /// The tools that act on this workspace.
+    ///
+    /// # Errors
+    /// If they do not fit together, or the repository's settings for them
+    /// are wrong.
+    async fn tools(&self, workspace: &Arc<dyn Workspace>) -> Result<Arc<dyn Tools>, PortError>;
+}
+
+/// The parts that a task needs, put together by `assemble.rs`.
+pub struct Parts {
+    /// Decides on everything.
+    pub gate: Arc<Gate>,
+    /// Where everything is written down.
+    pub journal: TaskJournal,
+    /// Counts, and says which phase it is.
+    pub meter: Arc<Meter>,
+    /// The task's folder, locked.
+    pub folder: TaskFolder,
+    /// Fetches, commits and pushes.
+    pub repository: Arc<dyn Repository>,
+    /// Reads the repository's own settings.
+    pub adopt: Arc<dyn Adopt>,
+    /// Makes the workspace.
+    pub workspaces: Arc<dyn Workspaces>,
+    /// Makes the tools.
+    pub tools: Arc<dyn Toolmaker>,
+    /// The model.
+    pub model: Arc<dyn Model>,
+    /// Ends the task.
+    pub cancel: CancellationToken,
+}
+
+/// Why a task could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The gate refused something that the platform cannot do without.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A port failed.
+    #[error("{step}: {error}")]
+    Port {
+        /// What was being done.
+        step: &'static str,
+        /// What failed.
+        error: PortError,
+    },
+    /// The configured install command failed.
+    #[error("set-up failed: {0}")]
+    SetUp(String),
+    /// The agent could not work.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The journal does not take events.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Somebody cancelled the task.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl RunError {
+    /// How a task ends that fails like this.
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Refused(_) | Self::Agent(AgentError::Refused(_)) => Outcome::Refused,
+            Self::Cancelled | Self::Port { error: PortError { code: ErrorCode::Cancelled, .. }, .. } => {
+                Outcome::Cancelled
+            }
+            _ => Outcome::Failed,
+        }
+    }
+}
+
+/// A task on its way through the phases.
+pub struct TaskRun {
+    pub(crate) plan: Plan,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) journal: TaskJournal,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) folder: TaskFolder,
+    pub(crate) repository: Arc<dyn Repository>,
+    pub(crate) adopt: Arc<dyn Adopt>,
+    pub(crate) workspaces: Arc<dyn Workspaces>,
+    pub(crate) model: Arc<dyn Model>,
+    pub(crate) cancel: CancellationToken,
+}
+
+/// What the phases learn on their way.
+#[derive(Default)]
+struct Progress {
+    workspace: Option<Arc<dyn Workspace>>,
+    baseline: Option<TestRun>,
+    last: Option<TestRun>,
+    delivered: Option<String>,
+}
+
+impl TaskRun {
+    /// Leads a task through its phases and writes its report. The report is
+    /// the last event of the journal; the error beside it, if there is one,
+    /// says why the task could not go on.
+    ///
+    /// # Errors
+    /// If the journal cannot take the report.
+    pub async fn run(plan: Plan, parts: Parts) -> Result<(Report, Option<RunError>), RunError> {
+        let Parts { gate, journal, meter, folder, repository, adopt, workspaces, tools, model, cancel } = parts;
+        let run = Self { plan, gate, journal, meter, folder, repository, adopt, workspaces, model, cancel };
+        run.journal_append(Event::TaskStarted {
+            task: run.plan.id.to_string(),
+            prompt: run.plan.prompt.clone(),
+            repository: run.plan.repository.clone(),
+            model: format!("{}/{}", run.model.provider(), run.model.name()),
+            workspace: run.plan.backend.clone(),
+            branch: run.plan.branch.clone(),
+        });
+        let mut progress = Progress::default();
+        let ended = run.phases(&*tools, &mut progress).await;
+        let (ended, error) = match ended {
+            Ok(ended) => (ended, None),
+            Err(error) => {
+                let summary = error.to_string();
+                (Ended { outcome: error.outcome(), title: String::new(), summary }, Some(error))
+            }
+        };
+        run.phase(Phase::Archive, run.archive(progress.workspace.take(), progress.delivered.is_some())).await;
+        let report = run.report(ended, progress);
+        let outcome = report.outcome;
+        run.journal.end(Event::TaskEnded(Box::new(report.clone())), outcome).await?;
+        Ok((report, error))
+    }
+
+    async fn phases(&self, tools: &dyn Toolmaker, progress: &mut Progress) -> Result<Ended, RunError> {
+        let prepared = self.phase(Phase::Prepare, self.prepare(tools, &mut progress.workspace)).await?;
+        progress.baseline.clone_from(&prepared.baseline);
+        let agent = Agent {
+            gate: Arc::clone(&self.gate),
+            model: Arc::clone(&self.model),
+            tools: Arc::clone(&prepared.tools),
+            journal: Arc::new(self.journal.clone()),
+            meter: Arc::clone(&self.meter),
+            limits: prepared.limits,
+            cancel: self.cancel.clone(),
+        };
+        let mut ended = self.phase(Phase::Work, self.work(&agent, &prepared)).await?;
+        if !matches!(ended.outcome, Outcome::Done | Outcome::Partial) {
+            return Ok(ended);
+        }
+        progress.last = self.phase(Phase::Verify, self.verify(&prepared, &mut ended)).await?;
+        progress.delivered = self.phase(Phase::Deliver, self.deliver(&ended)).await?;
+        Ok(ended)
+    }
+
+    /// Runs a phase between its two events.
+    async fn phase<T>(&self, phase: Phase, work: impl Future<Output = T>) -> T {
+        self.meter.enter(phase);
+        self.journal_append(Event::PhaseStarted { phase });
+        let started = Instant::now();
+        // the phases' futures are large; on the heap they do not add up in this one
+        let result = Box::pin(work).await;
+        self.journal_append(Event::PhaseEnded { phase, ms: millis(started) });
+        result
+    }
+
+    /// Runs a step between its intent, which is durable before it begins, and
+    /// its outcome.
+    pub(crate) async fn step<T, E: Display>(
+        &self,
+        step: &str,
+        detail: impl Into<String>,
+        done: impl FnOnce(&T) -> String,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, RunError>
+    where
+        RunError: From<StepError<E>>,
+    {
+        if self.cancel.is_cancelled() {
+            return Err(RunError::Cancelled);
+        }
+        self.journal_append(Event::StepStarted { step: step.into(), detail: detail.into() });
+        self.journal.commit().await?;
+        let started = Instant::now();
+        let result = tokio::select! {
+            result = work => result,
+            () = self.cancel.cancelled() => {
+                self.end_step(step, started, Err("cancelled".into()));
+                return Err(RunError::Cancelled);
+            }
+        };
+        self.end_step(step, started, result.as_ref().map(done).map_err(ToString::to_string));
+        result.map_err(|error| StepError(error).into())
+    }
+
+    fn end_step(&self, step: &str, started: Instant, result: Result<String, String>) {
+        let ok = result.is_ok();
+        let detail = result.unwrap_or_else(|error| error);
+        self.journal_append(Event::StepEnded { step: step.into(), ms: millis(started), ok, detail });
+    }
+
+    pub(crate) fn journal_append(&self, event: Event) {
+        Journal::append(&self.journal, event);
+    }
+
+    pub(crate) fn warn(&self, text: impl Into<String>) {
+        self.journal_append(Event::Warning { text: text.into() });
+    }
+
+    fn report(&self, ended: Ended, progress: Progress) -> Report {
+        let delivered = progress.delivered;
+        Report {
+            task: self.plan.id.to_string(),
+            outcome: ended.outcome,
+            branch: delivered.as_ref().map(|_| self.plan.branch.clone()),
+            commit: delivered,
+            summary: ended.summary,
+            tests: TestReport {
+                baseline: progress.baseline.and_then(|run| run.counts),
+                after_last_edit: progress.last.as_ref().is_some_and(|run| run.counts.is_some()),
+                last: progress.last.and_then(|run| run.counts),
+            },
+            usage: self.meter.usage(),
+            refused: self.journal.refused(),
+        }
+    }
+}
+
+/// An error of a step, on its way to a [`RunError`].
+pub(crate) struct StepError<E>(E);
+
+impl From<StepError<RunError>> for RunError {
+    fn from(error: StepError<RunError>) -> Self {
+        error.0
+    }
+}
+
+pub(crate) fn port(step: &'static str) -> impl FnOnce(PortError) -> RunError {
+    move |error| RunError::Port { step, error }
+}
+
+pub(crate) fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

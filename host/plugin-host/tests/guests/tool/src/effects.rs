@@ -1,0 +1,144 @@
+//! Tools that ask the host for something. Arguments: `{"text":"…"}`, with what
+//! the tool needs in words.
+
+use crate::exports::sortie::tool::tool::Call;
+use crate::sortie::host::types::{Error, ErrorCode};
+use crate::sortie::host::{exec, files, git};
+use crate::wasi::http::outgoing_handler;
+use crate::wasi::http::types::{ErrorCode as HttpCode, Fields, Method, OutgoingRequest, Scheme};
+use crate::{Behaviour, error};
+
+pub const TOOLS: &[(&str, Behaviour)] = &[
+    ("run", |call| output(&spawn(&words(call))?)),
+    ("run-bounds", run_bounds),
+    ("hold", hold),
+    ("detach", |call| spawn(&words(call))?.detach()),
+    ("detach-twice", |call| {
+        let process = spawn(&words(call))?;
+        process.detach()?;
+        process.detach()
+    }),
+    ("attach", |call| output(&exec::attach(&text(call))?)),
+    ("wait", |call| {
+        let process = spawn(&words(call))?;
+        process.next(3_600_000)?;
+        Ok("waited".into())
+    }),
+    ("read", |call| {
+        let content = files::read(&text(call), 0, 100)?;
+        Ok(format!("{} of {}", String::from_utf8_lossy(&content.data), content.size))
+    }),
+    ("write", |call| files::write(&text(call), b"written", &files::IfMatch::Any)),
+    ("write-much", |call| files::write(&text(call), &vec![b'x'; 9 << 20], &files::IfMatch::Any)),
+    ("edit", |call| files::edit(&text(call), "a", "b", 1)),
+    ("remove", |call| files::remove(&text(call)).map(|()| "removed".into())),
+    ("glob", |call| {
+        Ok(files::glob(&text(call), 3).map(|found| format!("{:?} {}", found.paths, found.truncated))?)
+    }),
+    ("search", |call| {
+        let query = files::Query { pattern: text(call), glob: None, ignore_case: false, max_matches: 10 };
+        let found = files::search(&query)?;
+        Ok(found.matches.iter().map(|found| format!("{}:{} ", found.path, found.line)).collect())
+    }),
+    ("status", |_| {
+        let state = git::status()?;
+        Ok(format!(
+            "{} {}",
+            state.branch,
+            state.changes.iter().map(|change| change.path.as_str()).collect::<String>()
+        ))
+    }),
+    ("diff", |call| git::diff(git::Against::Base, &[text(call)], 100)),
+    ("history", |_| Ok(git::log(5)?.iter().map(|commit| commit.message.as_str()).collect())),
+    ("show", |call| git::show(&text(call), 100)),
+    ("commit", |call| git::commit(&text(call))),
+    ("fetch", fetch),
+];
+
+fn text(call: &Call) -> String {
+    let inner = call.arguments.split_once("\"text\":\"").map(|(_, rest)| rest).unwrap_or_default();
+    inner.rsplit_once('"').map(|(text, _)| text).unwrap_or_default().to_owned()
+}
+
+fn words(call: &Call) -> Vec<&str> {
+    text(call).leak().split(' ').collect()
+}
+
+pub fn spawn(argv: &[&str]) -> Result<exec::Process, Error> {
+    exec::spawn(&exec::Command {
+        argv: argv.iter().map(|&arg| arg.to_owned()).collect(),
+        cwd: None,
+        env: Vec::new(),
+        stdin: false,
+        tty: false,
+        timeout_ms: None,
+        max_output: None,
+    })
+}
+
+fn output(process: &exec::Process) -> Result<String, Error> {
+    let mut output = String::new();
+    while let Some(chunk) = process.next(60_000)? {
+        match chunk {
+            exec::Chunk::Stdout(bytes) | exec::Chunk::Stderr(bytes) => {
+                output += &String::from_utf8_lossy(&bytes)
+            }
+            exec::Chunk::Exit(ended) => return Ok(format!("{output}{:?}", ended.exit)),
+        }
+    }
+    Err(error(ErrorCode::Internal, "the command did not end"))
+}
+
+fn run_bounds(_: &Call) -> Result<String, Error> {
+    let mut codes = Vec::new();
+    for argv in [vec![], vec![""], vec!["true", "a\0b"], vec!["true"; 5000]] {
+        codes.push(spawn(&argv).err().map(|error| error.code));
+    }
+    let process = spawn(&["true"])?;
+    codes.push(process.write(&vec![0; 2 << 20]).err().map(|error| error.code));
+    Ok(format!("{codes:?}"))
+}
+
+fn hold(_: &Call) -> Result<String, Error> {
+    let mut held = Vec::new();
+    for _ in 0..1000 {
+        match spawn(&["true"]) {
+            Ok(process) => held.push(process),
+            Err(error) => return Ok(format!("{} then {:?}", held.len(), error.code)),
+        }
+    }
+    Ok("all".into())
+}
+
+fn fetch(call: &Call) -> Result<String, Error> {
+    let text = text(call);
+    let (method, url) = text.split_once(' ').unwrap_or(("GET", &text));
+    let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let failed = |what: &str| error(ErrorCode::Invalid, what);
+    let request = OutgoingRequest::new(Fields::new());
+    let method = match method {
+        "GET" => Method::Get,
+        "POST" => Method::Post,
+        other => Method::Other(other.to_owned()),
+    };
+    request.set_method(&method).map_err(|()| failed("method"))?;
+    request
+        .set_scheme(Some(&if scheme == "http" { Scheme::Http } else { Scheme::Https }))
+        .map_err(|()| failed("scheme"))?;
+    request.set_authority(Some(authority)).map_err(|()| failed("authority"))?;
+    request
+        .set_path_with_query(Some(if path.is_empty() { "/" } else { path }))
+        .map_err(|()| failed("path"))?;
+    let fetched = |code: HttpCode| match code {
+        HttpCode::HttpRequestDenied => error(ErrorCode::Denied, "the request was denied"),
+        other => error(ErrorCode::Unavailable, format!("{other:?}")),
+    };
+    let pending = outgoing_handler::handle(request, None).map_err(fetched)?;
+    pending.subscribe().block();
+    let response = pending.get().expect("it is ready").expect("taken once").map_err(fetched)?;
+    let body = response.consume().map_err(|()| failed("body"))?;
+    let stream = body.stream().map_err(|()| failed("stream"))?;
+    let bytes = stream.blocking_read(1000).unwrap_or_default();
+    Ok(format!("{} {}", response.status(), String::from_utf8_lossy(&bytes)))
+}

@@ -1,0 +1,221 @@
+//! A task around the fixtures: a real gate, ports in memory.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sortie_core::action::{Effect, ToolCall};
+use sortie_core::event::Event;
+use sortie_core::network::NetworkRule;
+use sortie_core::{ActionKind, Actor, Decision, Facts, Phase, Verdict};
+use sortie_plugin_host::{LoadedTool, PluginLog, ProgressSink, TaskContext, Toolbox};
+use sortie_policy::ports::{Invocation, PortError, ToolOutput, Tools as _};
+use sortie_policy::{
+    Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit,
+    PolicyEvent,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::components;
+use crate::ports::World;
+
+/// A log that remembers.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub(crate) fn shared(&self) -> Arc<dyn PluginLog> {
+        Arc::new(self.clone())
+    }
+
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().expect("lock"))
+    }
+}
+
+impl PluginLog for Log {
+    fn line(&self, plugin: &str, level: &str, text: &str) {
+        self.0.lock().expect("lock").push(format!("{plugin} {level} {text}"));
+    }
+}
+
+impl ProgressSink for Log {
+    fn progress(&self, plugin: &str, text: &str) {
+        self.line(plugin, "progress", text);
+    }
+}
+
+/// What every fact is.
+pub(crate) struct Still;
+
+impl FactsSource for Still {
+    fn facts(&self) -> Facts {
+        Facts {
+            now: jiff::Timestamp::from_second(1_700_000_000).expect("a time"),
+            task: "task-222222".into(),
+            repository: "https://a.example/r".into(),
+            branch: "sortie/x".into(),
+            phase: Phase::Work,
+            tool_calls: 0,
+            turns: 0,
+            input_tokens: 0,
+            output_tokens: 0,
+            elapsed_ms: 0,
+            untrusted_text: false,
+        }
+    }
+}
+
+/// Decisions, one line each.
+#[derive(Clone, Default)]
+pub(crate) struct Decisions(Arc<Mutex<Vec<String>>>);
+
+impl Audit for Decisions {
+    fn record(&self, decision: Event) -> Result<(), AuditError> {
+        let Event::Decision { actor, kind, target, decision, .. } = decision else { panic!("a decision") };
+        self.0.lock().expect("lock").push(format!("{actor} {kind} {target} {decision}"));
+        Ok(())
+    }
+}
+
+impl Decisions {
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().expect("lock"))
+    }
+}
+
+/// Denies what names this.
+struct Refuses(&'static str);
+
+#[async_trait::async_trait]
+impl Evaluator for Refuses {
+    async fn evaluate(&self, event: &PolicyEvent) -> Result<Verdict, Fault> {
+        if !event.action.target.contains(self.0) {
+            return Ok(Verdict::of(Decision::Abstain));
+        }
+        let decision = Decision::Deny("the test says so".into());
+        Ok(Verdict { decision, rule: Some("by-name".into()), remedy: None })
+    }
+}
+
+pub(crate) fn gate(links: Vec<Link>, decisions: &Decisions) -> Arc<Gate> {
+    let defaults = Defaults {
+        repository: "https://a.example/r".into(),
+        provider: "scripted".into(),
+        setup_network: NetworkRule::All,
+        agent_network: "*.example,unreachable.example:80".parse().expect("a rule"),
+    };
+    Arc::new(Gate::new(
+        Chain::new(links),
+        defaults,
+        Arc::new(Still),
+        Arc::new(decisions.clone()),
+        Arc::new(Nobody),
+    ))
+}
+
+pub(crate) fn link(id: &str, kinds: &[ActionKind], evaluator: Arc<dyn Evaluator>) -> Link {
+    Link {
+        id: id.into(),
+        layer: Layer::User,
+        priority: 0,
+        subscribes: kinds.iter().copied().collect(),
+        mutates: false,
+        evaluator,
+    }
+}
+
+/// A task with the fixture's tools.
+pub(crate) struct Task {
+    pub(crate) tools: Toolbox,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) world: Arc<World>,
+    pub(crate) log: Log,
+    pub(crate) decisions: Decisions,
+}
+
+pub(crate) const GRANTS: &str = r#"
+    exec = ["true *", "sleep *"]
+    files = { read = ["src/**"], write = ["src/out/**"] }
+    git = true
+    http = ["GET https://*.example", "http://unreachable.example"]
+"#;
+
+impl Task {
+    pub(crate) async fn new() -> Self {
+        Self::with(GRANTS).await
+    }
+
+    /// With other grants, less than [`GRANTS`].
+    pub(crate) async fn with(grants: &str) -> Self {
+        let log = Log::default();
+        let host = components::host(&log);
+        let mut tools = Vec::new();
+        for (id, part) in [("faults", "faults"), ("fixture", "effects")] {
+            let mut spec = components::spec(id, components::tool(), grants);
+            spec.settings = json!({ "tools": part });
+            tools.push(host.load_tool(spec).await.expect("loads"));
+        }
+        Self::of(tools, log)
+    }
+
+    pub(crate) fn of(tools: Vec<LoadedTool>, log: Log) -> Self {
+        let (world, decisions) = (World::new(), Decisions::default());
+        let gate = gate(vec![link("names", &ActionKind::ALL, Arc::new(Refuses("forbidden")))], &decisions);
+        world.set_gate(&gate);
+        let context = TaskContext {
+            gate: Arc::clone(&gate),
+            commands: world.clone(),
+            files: world.clone(),
+            repository: world.clone(),
+            http: world.clone(),
+            log: log.shared(),
+            progress: Arc::new(log.clone()),
+            max_call: Duration::from_secs(60),
+        };
+        Self { tools: Toolbox::new(tools, context).expect("a toolbox"), gate, world, log, decisions }
+    }
+
+    pub(crate) async fn permit(&self, tool: &str, arguments: Value) -> Permit<ToolCall> {
+        let mut call = self.tools.check(tool, &arguments.to_string()).expect("good arguments");
+        call.call_id = "c1".into();
+        self.gate.permit(&Actor::Agent, call).await.expect("permitted")
+    }
+
+    /// Calls with this text.
+    pub(crate) async fn call(&self, tool: &str, text: &str) -> Result<ToolOutput, PortError> {
+        let permit = self.permit(tool, json!({ "text": text })).await;
+        self.tools.invoke(permit, invocation(Duration::from_secs(60))).await
+    }
+
+    /// The content of a call that succeeds.
+    pub(crate) async fn content(&self, tool: &str, text: &str) -> String {
+        self.call(tool, text).await.unwrap_or_else(|error| panic!("{tool}: {error}")).content
+    }
+
+    /// The error of a call that fails.
+    pub(crate) async fn error(&self, tool: &str, text: &str) -> PortError {
+        self.call(tool, text).await.expect_err(tool)
+    }
+
+    /// Whether the next call is as if nothing had been.
+    pub(crate) async fn assert_alive(&self) {
+        assert_eq!(self.content("count", "").await, "1");
+    }
+}
+
+pub(crate) fn invocation(timeout: Duration) -> Invocation {
+    Invocation { details: json!({ "a": 1 }), timeout, cancel: CancellationToken::new(), by_host: false }
+}
+
+/// An action whose target is this text.
+pub(crate) fn named(target: &str) -> ToolCall {
+    let call = ToolCall {
+        call_id: "c1".into(),
+        tool: target.into(),
+        plugin: "p".into(),
+        arguments: json!({ "b": 1 }),
+    };
+    assert_eq!(call.target(), target);
+    call
+}

@@ -1,0 +1,267 @@
+//! The gate, through its public port.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use sortie_core::action::{Action, ActionKind, Effect, Exec, HttpRequest, NetworkConnect, Push, RepositoryFetch};
+use sortie_core::event::Event;
+use sortie_core::network::NetworkRule;
+use sortie_core::{Actor, Decision, Facts, Phase, Verdict};
+use sortie_policy::{
+    Answer, Approver, Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody,
+    PolicyEvent, Question,
+};
+
+struct At(Phase);
+
+impl FactsSource for At {
+    fn facts(&self) -> Facts {
+        Facts {
+            now: "2026-01-01T00:00:00Z".parse().expect("a time"),
+            task: "task-222222".into(),
+            repository: "https://example.org/r".into(),
+            branch: "sortie/x".into(),
+            phase: self.0,
+            tool_calls: 0,
+            turns: 0,
+            input_tokens: 0,
+            output_tokens: 0,
+            elapsed_ms: 0,
+            untrusted_text: false,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<Event>>,
+    broken: bool,
+}
+
+impl Audit for Log {
+    fn record(&self, decision: Event) -> Result<(), AuditError> {
+        if self.broken {
+            return Err(AuditError("disk full".into()));
+        }
+        self.lines.lock().expect("not poisoned").push(decision);
+        Ok(())
+    }
+}
+
+/// Answers by a function of the event.
+struct By<F>(F);
+
+#[async_trait]
+impl<F: Fn(&PolicyEvent) -> Result<Verdict, Fault> + Send + Sync> Evaluator for By<F> {
+    async fn evaluate(&self, event: &PolicyEvent) -> Result<Verdict, Fault> {
+        (self.0)(event)
+    }
+}
+
+fn link(id: &str, layer: Layer, decide: impl Fn(&Action) -> Result<Decision, Fault> + Send + Sync + 'static) -> Link {
+    Link {
+        id: id.into(),
+        layer,
+        priority: 0,
+        subscribes: ActionKind::ALL.into(),
+        mutates: false,
+        evaluator: Arc::new(By(move |event: &PolicyEvent| decide(&event.action).map(Verdict::of))),
+    }
+}
+
+fn always(id: &str, layer: Layer, decision: Decision) -> Link {
+    link(id, layer, move |_| Ok(decision.clone()))
+}
+
+fn defaults() -> Defaults {
+    Defaults {
+        repository: "https://example.org/r".into(),
+        provider: "scripted".into(),
+        setup_network: NetworkRule::All,
+        agent_network: "api.example.org".parse().expect("a rule"),
+    }
+}
+
+fn gate_in(phase: Phase, links: Vec<Link>, log: &Arc<Log>, approver: Arc<dyn Approver>) -> Gate {
+    Gate::new(Chain::new(links), defaults(), Arc::new(At(phase)), Arc::clone(log) as Arc<dyn Audit>, approver)
+}
+
+fn gate(links: Vec<Link>) -> Gate {
+    gate_in(Phase::Work, links, &Arc::default(), Arc::new(Nobody))
+}
+
+fn echo() -> Exec {
+    Exec { argv: vec!["echo".into(), "a".into()], ..Exec::default() }
+}
+
+fn push() -> Push {
+    Push { remote: "r".into(), reference: "refs/heads/main".into(), commit: "0".repeat(40), changes: vec![] }
+}
+
+async fn permits(gate: &Gate, effect: impl Effect) -> bool {
+    gate.permit(&Actor::Agent, effect).await.is_ok()
+}
+
+#[tokio::test]
+async fn without_policies_the_defaults_hold() {
+    let gate = gate(vec![]);
+    assert!(permits(&gate, echo()).await);
+    assert!(!permits(&gate, push()).await);
+    let fetch = |url: &str| RepositoryFetch { url: url.into(), reference: None };
+    assert!(permits(&gate, fetch("https://example.org/r")).await);
+    assert!(!permits(&gate, fetch("https://example.org/other")).await);
+}
+
+#[tokio::test]
+async fn the_network_rule_of_the_phase_bounds_connections_and_requests() {
+    let connect = |host: &str| NetworkConnect { host: host.into(), port: 443, request: None };
+    let request = |url: &str| HttpRequest { method: "GET".into(), url: url.into() };
+    let work = gate(vec![]);
+    assert!(permits(&work, connect("api.example.org")).await);
+    assert!(!permits(&work, connect("example.net")).await);
+    assert!(permits(&work, request("https://api.example.org/x")).await);
+    assert!(!permits(&work, request("https://user@example.net:443/api.example.org")).await);
+    assert!(!permits(&work, request("nonsense")).await);
+    let prepare = gate_in(Phase::Prepare, vec![], &Arc::default(), Arc::new(Nobody));
+    assert!(permits(&prepare, connect("example.net")).await);
+    let refusal = work.permit(&Actor::Agent, connect("example.net")).await.expect_err("refused");
+    assert!(refusal.remedy.is_some_and(|remedy| remedy.contains("--network example.net")));
+}
+
+#[tokio::test]
+async fn deny_beats_ask_beats_allow_in_any_order() {
+    let yes = || always("yes", Layer::User, Decision::Allow);
+    let ask = || always("ask", Layer::User, Decision::Ask("sure?".into()));
+    let no = || always("no", Layer::Organisation, Decision::Deny("no".into()));
+    assert!(permits(&gate(vec![yes()]), push()).await);
+    assert!(!permits(&gate(vec![yes(), ask()]), push()).await);
+    let refusal = gate(vec![yes(), ask(), no()]).permit(&Actor::Agent, push()).await.expect_err("refused");
+    assert_eq!(refusal.policy, "no");
+}
+
+#[tokio::test]
+async fn a_repository_can_tighten_but_not_grant() {
+    assert!(!permits(&gate(vec![always("r", Layer::Repository, Decision::Allow)]), push()).await);
+    assert!(!permits(&gate(vec![always("r", Layer::Repository, Decision::Deny("x".into()))]), echo()).await);
+}
+
+#[tokio::test]
+async fn a_fault_denies_what_the_policy_subscribes_to_and_nothing_else() {
+    let broken = || link("broken", Layer::User, |_| Err(Fault("trap: unreachable".into())));
+    let refusal = gate(vec![broken()]).permit(&Actor::Agent, echo()).await.expect_err("refused");
+    assert!(refusal.fault && refusal.reason.contains("unreachable"), "{refusal}");
+    let only_push = Link { subscribes: BTreeSet::from([ActionKind::Push]), ..broken() };
+    assert!(permits(&gate(vec![only_push]), echo()).await);
+}
+
+#[tokio::test]
+async fn a_permit_owns_the_action_as_it_was_transformed() {
+    let rewrite = |action: &Action| {
+        let mut details = action.details.clone();
+        details["argv"] = json!(["echo", "b"]);
+        Ok(Decision::Transform(details))
+    };
+    let mutator = Link { mutates: true, ..link("mutator", Layer::User, rewrite) };
+    let gate = gate(vec![mutator]);
+    let exec = gate.permit(&Actor::Agent, echo()).await.expect("permitted").redeem(gate.seal()).expect("ours");
+    assert_eq!(exec.argv, ["echo", "b"]);
+}
+
+#[tokio::test]
+async fn every_policy_sees_the_final_action() {
+    let rewrite = |action: &Action| {
+        let mut details = action.details.clone();
+        details["argv"] = json!(["rm", "-rf"]);
+        Ok(Decision::Transform(details))
+    };
+    let no_rm = |action: &Action| match action.target.as_str() {
+        target if target.starts_with("rm") => Ok(Decision::Deny("no rm".into())),
+        _ => Ok(Decision::Abstain),
+    };
+    // the policy that objects stands before the mutator in the chain
+    let links = vec![
+        link("a-no-rm", Layer::Organisation, no_rm),
+        Link { mutates: true, ..link("mutator", Layer::User, rewrite) },
+    ];
+    assert!(!permits(&gate(links), echo()).await);
+}
+
+#[tokio::test]
+async fn a_transform_without_leave_of_nonsense_or_without_end_is_a_fault() {
+    let as_it_is = |action: &Action| Ok(Decision::Transform(action.details.clone()));
+    let nonsense = |_: &Action| Ok(Decision::Transform(json!({ "argv": 7 })));
+    let growing = |action: &Action| {
+        let mut details = action.details.clone();
+        let argv = details["argv"].as_array_mut().expect("an array");
+        argv.push(Value::from("x"));
+        Ok(Decision::Transform(details))
+    };
+    let mutator = |l: Link| Link { mutates: true, ..l };
+    assert!(permits(&gate(vec![mutator(link("m", Layer::User, as_it_is))]), echo()).await);
+    for bad in [
+        link("m", Layer::User, as_it_is),
+        mutator(link("m", Layer::User, nonsense)),
+        mutator(link("m", Layer::User, growing)),
+    ] {
+        let refusal = gate(vec![bad]).permit(&Actor::Agent, echo()).await.expect_err("refused");
+        assert!(refusal.fault, "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn an_action_whose_decision_cannot_be_recorded_does_not_happen() {
+    let log = Arc::new(Log { broken: true, ..Log::default() });
+    let gate = gate_in(Phase::Work, vec![], &log, Arc::new(Nobody));
+    let refusal = gate.permit(&Actor::Agent, echo()).await.expect_err("refused");
+    assert_eq!((refusal.policy.as_str(), refusal.fault), ("audit", true));
+}
+
+#[tokio::test]
+async fn every_decision_leaves_one_record() {
+    let log = Arc::<Log>::default();
+    let gate = gate_in(Phase::Work, vec![], &log, Arc::new(Nobody));
+    assert!(permits(&gate, echo()).await);
+    assert!(!permits(&gate, push()).await);
+    let lines = log.lines.lock().expect("not poisoned");
+    let decisions: Vec<_> = lines
+        .iter()
+        .map(|event| match event {
+            Event::Decision { decision, kind, .. } => (decision.as_str(), *kind),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(decisions, [("allow", ActionKind::Exec), ("deny", ActionKind::Push)]);
+}
+
+/// Approves what it is told to approve, by digest.
+struct ApprovesOnce(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Approver for ApprovesOnce {
+    async fn ask(&self, question: Question) -> Answer {
+        let mut seen = self.0.lock().expect("not poisoned");
+        if seen.contains(&question.digest) {
+            return Answer::Denied("asked before".into());
+        }
+        seen.push(question.digest);
+        Answer::Approved
+    }
+}
+
+#[tokio::test]
+async fn an_approval_is_asked_for_each_action_by_its_digest() {
+    let ask = always("ask", Layer::User, Decision::Ask("sure?".into()));
+    let gate = gate_in(Phase::Work, vec![ask], &Arc::default(), Arc::new(ApprovesOnce(Mutex::default())));
+    assert!(permits(&gate, echo()).await);
+    assert!(!permits(&gate, echo()).await);
+    assert!(permits(&gate, Exec { argv: vec!["echo".into(), "b".into()], ..Exec::default() }).await);
+}
+
+#[tokio::test]
+async fn a_permit_of_another_gate_is_refused() {
+    let (ours, other) = (gate(vec![]), gate(vec![]));
+    let permit = other.permit(&Actor::Agent, echo()).await.expect("permitted");
+    assert!(permit.redeem(ours.seal()).is_err());
+}

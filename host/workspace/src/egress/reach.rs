@@ -1,0 +1,212 @@
+//! Which addresses a name leads to, and which of them may be connected to.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use sortie_core::Phase;
+use sortie_core::network::HostPattern;
+use sortie_policy::ports::{ErrorCode, PortError};
+use sortie_policy::{Defaults, FactsSource};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::address::special;
+use super::target::Target;
+
+/// The longest that resolving a name takes.
+const RESOLVE: Duration = Duration::from_secs(10);
+
+/// The longest that connecting takes, with all addresses.
+const CONNECT: Duration = Duration::from_secs(30);
+
+/// How long one address has before the next is tried beside it (RFC 8305).
+const STAGGER: Duration = Duration::from_millis(300);
+
+/// The most addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 8;
+
+/// The network itself: names to addresses, addresses to connections.
+#[async_trait]
+pub trait Wire: Send + Sync {
+    /// Addresses of a host.
+    ///
+    /// # Errors
+    /// If the name does not resolve.
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+
+    /// A connection to exactly this address.
+    ///
+    /// # Errors
+    /// If nothing answers there.
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream>;
+}
+
+/// The network of this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemWire;
+
+#[async_trait]
+impl Wire for SystemWire {
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host((host, port)).await?.collect())
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+/// How far connections may reach. A host that the network rule of the phase
+/// or the settings name may have any address; all others have public ones.
+pub struct Reach {
+    rules: Defaults,
+    trusted: Vec<HostPattern>,
+    facts: Arc<dyn FactsSource>,
+    wire: Arc<dyn Wire>,
+}
+
+impl Reach {
+    /// The reach of a task. `trusted` are the hosts that the settings allow
+    /// to have addresses that are not public.
+    pub fn new(rules: Defaults, trusted: Vec<HostPattern>, facts: Arc<dyn FactsSource>) -> Self {
+        Self::over(Arc::new(SystemWire), rules, trusted, facts)
+    }
+
+    /// The reach of a task over another network than the machine's.
+    pub fn over(
+        wire: Arc<dyn Wire>,
+        rules: Defaults,
+        trusted: Vec<HostPattern>,
+        facts: Arc<dyn FactsSource>,
+    ) -> Self {
+        Self { rules, trusted, facts, wire }
+    }
+
+    /// Resolves once, leaves out what is not public, and connects to the
+    /// first address that answers.
+    pub(super) async fn connect(&self, target: &Target) -> Result<TcpStream, PortError> {
+        let addresses = self.addresses(target).await?;
+        match timeout(CONNECT, self.first(&addresses)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(unavailable(format!("cannot connect to {target}: {error}"))),
+            Err(_) => Err(PortError::new(
+                ErrorCode::Timeout,
+                format!("cannot connect to {target}: no answer within {} s", CONNECT.as_secs()),
+            )),
+        }
+    }
+
+    async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, PortError> {
+        let resolved = match target.address() {
+            Some(address) => vec![SocketAddr::new(address, target.port)],
+            None => match timeout(RESOLVE, self.wire.resolve(&target.host, target.port)).await {
+                Ok(Ok(resolved)) => resolved,
+                Ok(Err(error)) => {
+                    return Err(unavailable(format!("`{}` does not resolve: {error}", target.host)));
+                }
+                Err(_) => {
+                    let message =
+                        format!("`{}` does not resolve within {} s", target.host, RESOLVE.as_secs());
+                    return Err(PortError::new(ErrorCode::Timeout, message));
+                }
+            },
+        };
+        let phase = self.facts.facts().phase;
+        let named = self.names(target, phase);
+        let mut objection = None;
+        let mut addresses = Vec::new();
+        // the port is the permitted one, whatever a resolver says
+        for address in resolved.into_iter().map(|address| SocketAddr::new(address.ip(), target.port)) {
+            match objection_to(address.ip()).filter(|_| !named) {
+                Some(why) => objection = Some((address.ip(), why)),
+                None if addresses.contains(&address) => {}
+                None => addresses.push(address),
+            }
+        }
+        addresses.truncate(MAX_ADDRESSES);
+        match (addresses.is_empty(), objection) {
+            (false, _) => Ok(addresses),
+            (true, Some((address, why))) => Err(not_public(target, phase, address, &why)),
+            (true, None) => Err(unavailable(format!("`{}` has no address", target.host))),
+        }
+    }
+
+    fn names(&self, target: &Target, phase: Phase) -> bool {
+        self.rules.network(phase).names(&target.host, target.port)
+            || self.trusted.iter().any(|pattern| pattern.matches(&target.host, target.port))
+    }
+
+    /// Tries one address after the other, the next one beside those that
+    /// have not answered yet. What loses the race is dropped and so closed.
+    async fn first(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+        let mut waiting = addresses.iter();
+        let mut trying = FuturesUnordered::new();
+        let mut failure = io::Error::other("no address answers");
+        loop {
+            if let Some(address) = waiting.next() {
+                trying.push(self.wire.connect(*address));
+            } else if trying.is_empty() {
+                return Err(failure);
+            }
+            let more = waiting.len() > 0;
+            tokio::select! {
+                Some(done) = trying.next() => match done {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => failure = error,
+                },
+                () = tokio::time::sleep(STAGGER), if more => {}
+            }
+        }
+    }
+}
+
+/// Why an address may only be had by a host that is named.
+fn objection_to(address: IpAddr) -> Option<String> {
+    if let Some(special) = special(address) {
+        return Some(special.to_string());
+    }
+    // behind a public address of this machine are services that its firewall shields from everybody else
+    is_own(address).then(|| "an address of this machine".to_owned())
+}
+
+/// Whether this machine has the address: then packets to it come from it.
+/// Connecting a datagram socket looks up the route and sends nothing.
+fn is_own(address: IpAddr) -> bool {
+    let from = if address.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    let Ok(socket) = UdpSocket::bind((from, 0)) else { return false };
+    socket.connect((address, 9)).is_ok() && socket.local_addr().is_ok_and(|own| own.ip() == address)
+}
+
+fn unavailable(message: String) -> PortError {
+    PortError::new(ErrorCode::Unavailable, message)
+}
+
+fn not_public(target: &Target, phase: Phase, address: IpAddr, why: &str) -> PortError {
+    let setting = if phase == Phase::Prepare { "network.setup" } else { "network.agent" };
+    let host = &target.host;
+    let what = if target.address().is_some() {
+        format!("{host} is not a public address ({why})")
+    } else {
+        format!("{host} has no public address ({address}: {why})")
+    };
+    let remedy = format!("a rule that names the host itself would allow it: `{setting} = \"{target}\"`");
+    let rule = Some("egress/public-addresses".to_owned());
+    PortError { rule, ..PortError::new(ErrorCode::Denied, format!("{what}; {remedy}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machines_own_addresses_are_known() {
+        assert!(is_own(IpAddr::from([127, 0, 0, 1])));
+        assert!(!is_own(IpAddr::from([8, 8, 8, 8])));
+    }
+}

@@ -1,0 +1,145 @@
+//! Where cgroups can be made: what is mounted, where this process is in it, and who above may have children.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which interface the controllers have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    One,
+    Two,
+}
+
+/// Where to make cgroups.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Hierarchies {
+    pub(super) version: Version,
+    /// Version 2: one folder. Version 1: memory, processes and, if it is there, processor time.
+    pub(super) parents: Vec<PathBuf>,
+}
+
+impl Hierarchies {
+    /// As `/proc/self` tells.
+    ///
+    /// # Errors
+    /// Why there are none to use, in words.
+    pub(super) fn read() -> Result<Self, String> {
+        let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("`{path}`: {error}"));
+        let mounts = Mounts { mounts: &read("/proc/self/mountinfo")?, own: &read("/proc/self/cgroup")? };
+        if let Some(parent) = mounts.unified().and_then(|(own, root)| delegated(&own, &root)) {
+            return Ok(Self { version: Version::Two, parents: vec![parent] });
+        }
+        match (mounts.controller("memory"), mounts.controller("pids")) {
+            (Some(memory), Some(processes)) => {
+                let parents = [memory, processes].into_iter().chain(mounts.controller("cpu"));
+                Ok(Self { version: Version::One, parents: parents.collect() })
+            }
+            _ => Err("no cgroup above this process lets it limit memory and processes".to_owned()),
+        }
+    }
+}
+
+/// The nearest cgroup from `own` up to `root` whose children have limits and may be made by this process.
+///
+/// Our own has processes in it (us), so its children have none, unless it is the root. The one above usually
+/// does: a slice of systemd's, or the user's own manager.
+fn delegated(own: &Path, root: &Path) -> Option<PathBuf> {
+    own.ancestors()
+        .take_while(|path| path.starts_with(root))
+        .find(|path| gives(path) && may_write(path))
+        .map(Path::to_owned)
+}
+
+fn gives(cgroup: &Path) -> bool {
+    let controllers = fs::read_to_string(cgroup.join("cgroup.subtree_control")).unwrap_or_default();
+    ["memory", "pids"].iter().all(|wanted| controllers.split_whitespace().any(|given| given == *wanted))
+}
+
+/// Whether we may make a child there and move a process from our own cgroup into it: for that, the kernel wants
+/// the list of the common ancestor, which is this one.
+fn may_write(cgroup: &Path) -> bool {
+    let writable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    writable(cgroup) && writable(&cgroup.join("cgroup.procs"))
+}
+
+struct Mounts<'a> {
+    /// `/proc/self/mountinfo`.
+    mounts: &'a str,
+    /// `/proc/self/cgroup`.
+    own: &'a str,
+}
+
+impl Mounts<'_> {
+    /// Our own cgroup of version 2, and the top of what is mounted.
+    fn unified(&self) -> Option<(PathBuf, PathBuf)> {
+        let own = self.own.lines().find_map(|line| line.strip_prefix("0::"))?;
+        let (root, point) = self.mount("cgroup2", |_| true)?;
+        Some((join(&point, root, own)?, point))
+    }
+
+    /// Our own cgroup of a controller of version 1.
+    fn controller(&self, controller: &str) -> Option<PathBuf> {
+        let has = |list: &str| list.split(',').any(|name| name == controller);
+        let own = self.own.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            has(controllers).then_some(path)
+        })?;
+        let (root, point) = self.mount("cgroup", has)?;
+        join(&point, root, own)
+    }
+
+    /// The part of a hierarchy that is mounted, and where.
+    fn mount(&self, kind: &str, options: impl Fn(&str) -> bool) -> Option<(&str, PathBuf)> {
+        self.mounts.lines().find_map(|line| {
+            let (head, tail) = line.split_once(" - ")?;
+            let mut head = head.split(' ').skip(3);
+            let (root, point) = (head.next()?, head.next()?);
+            let mut tail = tail.split(' ');
+            let (found, list) = (tail.next()?, tail.nth(1)?);
+            (found == kind && options(list)).then(|| (root, PathBuf::from(point)))
+        })
+    }
+}
+
+/// The folder of cgroup `own` if its part of the hierarchy is mounted.
+fn join(point: &Path, root: &str, own: &str) -> Option<PathBuf> {
+    let below = Path::new(own).strip_prefix(root).ok()?;
+    // A process outside of its cgroup namespace sees itself above the top.
+    (!below.starts_with("..")).then(|| point.join(below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+30 23 0:26 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory
+31 23 0:27 /box /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+32 23 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate
+";
+    const OWN: &str = "4:memory:/user/me\n3:cpu,cpuacct:/box/inner\n0::/user.slice/me.scope\n";
+
+    fn mounts() -> Mounts<'static> {
+        Mounts { mounts: MOUNTS, own: OWN }
+    }
+
+    #[test]
+    fn a_controller_of_version_1_is_found_where_we_are() {
+        assert_eq!(mounts().controller("memory"), Some("/sys/fs/cgroup/memory/user/me".into()));
+        assert_eq!(mounts().controller("cpu"), Some("/sys/fs/cgroup/cpu,cpuacct/inner".into()));
+        assert_eq!(mounts().controller("pids"), None);
+    }
+
+    #[test]
+    fn our_own_cgroup_of_version_2_is_found_with_its_root() {
+        let expected = ("/sys/fs/cgroup/unified/user.slice/me.scope".into(), "/sys/fs/cgroup/unified".into());
+        assert_eq!(mounts().unified(), Some(expected));
+    }
+
+    #[test]
+    fn a_cgroup_outside_of_what_is_mounted_cannot_be_used() {
+        assert_eq!(join(Path::new("/sys/fs/cgroup"), "/box", "/other"), None);
+        assert_eq!(join(Path::new("/sys/fs/cgroup"), "/", "/../up"), None);
+    }
+}

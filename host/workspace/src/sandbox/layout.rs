@@ -1,0 +1,113 @@
+//! Lays out the new root: turns a configuration into the helper's plan.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use super::environment::{CERTIFICATES, HOME, WORKSPACE};
+use super::identity::Owner;
+use super::plan::{Access, Entry, Plan};
+use super::{SandboxConfig, SandboxError, system};
+
+/// The most bytes of certificates.
+const MAX_CERTIFICATES: u64 = 8 << 20;
+
+pub(super) fn plan(config: &SandboxConfig, bound_memory: bool) -> Result<Plan, SandboxError> {
+    let owner = Owner::current();
+    for folder in [&config.work_tree, &config.home] {
+        check_folder(folder, owner)?;
+    }
+    let mut entries = system::entries(owner);
+    entries.extend([
+        Entry::Memory { target: "/run".into(), bytes: 16 << 20, mode: 0o755 },
+        Entry::Memory { target: "/tmp".into(), bytes: config.limits.tmp, mode: 0o1777 },
+        Entry::Memory { target: "/dev/shm".into(), bytes: config.limits.shared_memory, mode: 0o1777 },
+    ]);
+    entries.extend(covers(config));
+    entries.extend(config.toolchains.shown.iter().map(|path| bind(path, path, Access::ReadOnly)));
+    let credentials = config.toolchains.credentials.iter().filter(|path| path.exists());
+    entries.extend(credentials.map(|path| Entry::Hide { target: path.clone() }));
+    entries.extend([
+        bind(&config.home, HOME.as_ref(), Access::ReadWrite),
+        bind(&config.work_tree, WORKSPACE.as_ref(), Access::ReadWrite),
+    ]);
+    if let Some(path) = &config.certificates {
+        entries.push(Entry::File { target: CERTIFICATES.into(), text: read_certificates(path)? });
+    }
+    Ok(Plan {
+        owner,
+        entries,
+        masks: relative(&config.masks),
+        read_only: relative(&config.read_only),
+        seeds: config.toolchains.seeds.clone(),
+        limits: config.limits,
+        bound_memory,
+    })
+}
+
+fn bind(source: &Path, target: &Path, access: Access) -> Entry {
+    Entry::Bind { source: source.to_owned(), target: target.to_owned(), access }
+}
+
+/// Empties what must not be seen of the system directories: a home that lies there, and what the configuration
+/// names. A folder above a system directory is not seen anyway.
+fn covers(config: &SandboxConfig) -> Vec<Entry> {
+    let folders = config.hidden.iter().chain(&config.toolchains.home);
+    let real = folders.filter_map(|path| path.canonicalize().ok());
+    let seen = real.filter(|path| system::shows(path) && path.parent().is_some_and(system::shows));
+    seen.map(|target| Entry::Cover { target }).collect()
+}
+
+/// Paths without anything that leads out of the work tree; the helper resolves them beneath it in any case.
+fn relative(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let plain = |path: &&PathBuf| {
+        path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+            && path.components().any(|part| matches!(part, Component::Normal(_)))
+    };
+    paths.iter().filter(plain).cloned().collect()
+}
+
+fn check_folder(path: &Path, owner: Owner) -> Result<(), SandboxError> {
+    let failed = |source| SandboxError::Folder { path: path.to_owned(), source };
+    let metadata = fs::symlink_metadata(path).map_err(failed)?;
+    if !metadata.is_dir() {
+        return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
+    }
+    if metadata.uid() != owner.uid {
+        return Err(SandboxError::Owner { path: path.to_owned(), found: metadata.uid(), wanted: owner.uid });
+    }
+    Ok(())
+}
+
+fn read_certificates(path: &Path) -> Result<String, SandboxError> {
+    let read = || {
+        if fs::metadata(path)?.len() > MAX_CERTIFICATES {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        fs::read_to_string(path)
+    };
+    read().map_err(|source| SandboxError::Step {
+        step: format!("read the certificates in `{}`", path.display()),
+        source,
+        hint: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_leads_out_is_no_path_of_the_work_tree() {
+        let paths = ["a/b", "../a", "/etc/passwd", ".", "", "./c"].map(PathBuf::from);
+        assert_eq!(relative(&paths), ["a/b", "./c"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_is_refused() {
+        let wanted = Owner { uid: 4242, gid: 4242 };
+        let error = check_folder(Path::new("/usr"), wanted).expect_err("/usr is root's");
+        assert_eq!(error.to_string(), "`/usr` belongs to user 0, but commands run as user 4242");
+    }
+}

@@ -1,0 +1,189 @@
+//! A gate with chosen rules, and a network with chosen answers.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use sortie_core::action::{Action, Effect};
+use sortie_core::event::Event;
+use sortie_core::{ActionKind, Actor, Decision, Facts, Phase, Verdict};
+use sortie_policy::{
+    Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit,
+    PolicyEvent,
+};
+use sortie_workspace::egress::{Reach, Wire};
+use tokio::net::TcpStream;
+
+/// Circumstances that a test changes.
+pub(crate) struct Circumstances(Mutex<Phase>);
+
+impl Circumstances {
+    pub(crate) fn enter(&self, phase: Phase) {
+        *self.0.lock().expect("no test panics with it") = phase;
+    }
+}
+
+impl FactsSource for Circumstances {
+    fn facts(&self) -> Facts {
+        Facts {
+            now: jiff::Timestamp::UNIX_EPOCH,
+            task: "task-222222".into(),
+            repository: String::new(),
+            branch: String::new(),
+            phase: *self.0.lock().expect("no test panics with it"),
+            tool_calls: 0,
+            turns: 0,
+            input_tokens: 0,
+            output_tokens: 0,
+            elapsed_ms: 0,
+            untrusted_text: false,
+        }
+    }
+}
+
+/// An audit log in memory.
+#[derive(Default)]
+pub(crate) struct Memory(Mutex<Vec<(String, String)>>);
+
+impl Memory {
+    /// Actor and target of each decision.
+    pub(crate) fn decisions(&self) -> Vec<(String, String)> {
+        self.0.lock().expect("no test panics with it").clone()
+    }
+}
+
+impl Audit for Memory {
+    fn record(&self, decision: Event) -> Result<(), AuditError> {
+        if let Event::Decision { actor, target, .. } = decision {
+            self.0.lock().expect("no test panics with it").push((actor, target));
+        }
+        Ok(())
+    }
+}
+
+/// A policy that denies actions with this text in their target.
+struct Denies(&'static str);
+
+#[async_trait]
+impl Evaluator for Denies {
+    async fn evaluate(&self, event: &PolicyEvent) -> Result<Verdict, Fault> {
+        let Action { target, .. } = &event.action;
+        if !self.0.is_empty() && target.contains(self.0) {
+            let rule = Some("no-such-host".into());
+            return Ok(Verdict { rule, ..Verdict::of(Decision::Deny("it is on the list".into())) });
+        }
+        Ok(Verdict::of(Decision::Abstain))
+    }
+}
+
+/// A gate and what belongs to it.
+pub(crate) struct World {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) facts: Arc<Circumstances>,
+    pub(crate) audit: Arc<Memory>,
+}
+
+impl World {
+    /// In the agent's phase, under this network rule.
+    pub(crate) fn under(rule: &str) -> Self {
+        Self::with("all", rule, "")
+    }
+
+    /// With the rules of set-up and agent; targets with `denied` in them are denied.
+    pub(crate) fn with(setup: &str, agent: &str, denied: &'static str) -> Self {
+        let rule = |text: &str| text.parse().expect("a network rule");
+        let defaults = Defaults {
+            repository: String::new(),
+            provider: String::new(),
+            setup_network: rule(setup),
+            agent_network: rule(agent),
+        };
+        let link = Link {
+            id: "list".into(),
+            layer: Layer::Organisation,
+            priority: 0,
+            subscribes: BTreeSet::from(ActionKind::ALL),
+            mutates: false,
+            evaluator: Arc::new(Denies(denied)),
+        };
+        let facts = Arc::new(Circumstances(Mutex::new(Phase::Work)));
+        let audit = Arc::new(Memory::default());
+        let chain = Chain::new(vec![link]);
+        let source: Arc<dyn FactsSource> = Arc::clone(&facts) as _;
+        let gate = Gate::new(chain, defaults, source, Arc::clone(&audit) as _, Arc::new(Nobody));
+        Self { gate: Arc::new(gate), facts, audit }
+    }
+
+    /// A permit that the gate is known to give.
+    pub(crate) async fn permit<A: Effect>(&self, effect: A) -> Permit<A> {
+        self.gate.permit(&Actor::Agent, effect).await.expect("the gate allows it")
+    }
+
+    /// How far connections reach over this network.
+    pub(crate) fn reach(&self, wire: Arc<dyn Wire>, trusted: &[&str]) -> Arc<Reach> {
+        let trusted = trusted.iter().map(|host| host.parse().expect("a host")).collect();
+        let facts: Arc<dyn FactsSource> = Arc::clone(&self.facts) as _;
+        Arc::new(Reach::over(wire, self.gate.defaults().clone(), trusted, facts))
+    }
+}
+
+/// A network whose names resolve as they are told to, one answer after the
+/// other, and whose addresses all lead to one server on this machine.
+#[derive(Default)]
+pub(crate) struct FakeWire {
+    answers: Mutex<HashMap<String, VecDeque<Vec<IpAddr>>>>,
+    server: Option<SocketAddr>,
+    silent: Vec<IpAddr>,
+    /// Names that were resolved, and addresses that were connected to.
+    pub(crate) resolved: Mutex<Vec<String>>,
+    pub(crate) connected: Mutex<Vec<SocketAddr>>,
+}
+
+impl FakeWire {
+    pub(crate) fn to(server: SocketAddr) -> Self {
+        Self { server: Some(server), ..Self::default() }
+    }
+
+    /// The next answers for a name.
+    pub(crate) fn answer(self, host: &str, addresses: &[&str]) -> Self {
+        let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
+        self.answers.lock().expect("unshared").entry(host.into()).or_default().push_back(addresses);
+        self
+    }
+
+    /// An address that never answers.
+    pub(crate) fn silent(mut self, address: &str) -> Self {
+        self.silent.push(address.parse().expect("an address"));
+        self
+    }
+
+    pub(crate) fn connected(&self) -> Vec<String> {
+        self.connected.lock().expect("no test panics with it").iter().map(ToString::to_string).collect()
+    }
+
+    pub(crate) fn resolutions(&self) -> usize {
+        self.resolved.lock().expect("no test panics with it").len()
+    }
+}
+
+#[async_trait]
+impl Wire for FakeWire {
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        self.resolved.lock().expect("no test panics with it").push(host.into());
+        let mut answers = self.answers.lock().expect("no test panics with it");
+        let answer = answers.get_mut(host).and_then(VecDeque::pop_front);
+        let answer = answer.ok_or_else(|| io::Error::other("no such name"))?;
+        Ok(answer.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        self.connected.lock().expect("no test panics with it").push(address);
+        if self.silent.contains(&address.ip()) {
+            return std::future::pending().await;
+        }
+        let server = self.server.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+        TcpStream::connect(server).await
+    }
+}

@@ -1,0 +1,154 @@
+//! Whatever ends a command or a sandbox leaves nothing behind.
+
+use std::time::Duration;
+
+use sortie_policy::ports::Exit;
+use sortie_workspace::client::Stdin;
+
+use crate::support::{Box, eventually, outcome};
+
+/// Starts a process that leaves group, session and environment behind, and outlives its parents.
+const RUNAWAY: &str = "env -i setsid sh -c 'sleep 77777 & sleep 77777 & wait' & (setsid sleep 77777 &) & ";
+
+/// How many of the runaways are there.
+async fn runaways(inside: &Box) -> usize {
+    inside
+        .sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -c '^77777$'")
+        .await
+        .stdout
+        .trim()
+        .parse()
+        .expect("a count")
+}
+
+async fn nothing_is_left(inside: &Box) {
+    eventually("the runaways are gone", async || runaways(inside).await == 0).await;
+}
+
+#[tokio::test]
+async fn a_command_whose_time_is_up_ends_with_all_that_it_started() {
+    let inside = Box::start().await;
+    let mut spec = inside.spec(&["/bin/sh", "-c", &format!("{RUNAWAY} sleep 77777")]);
+    spec.timeout = Duration::from_millis(300);
+    let mut running = inside.spawn(&spec, Stdin::Null).await;
+    assert_eq!(outcome(&mut running).await.exit, Exit::TimedOut);
+    nothing_is_left(&inside).await;
+}
+
+#[tokio::test]
+async fn a_killed_command_ends_with_all_that_it_started() {
+    let inside = Box::start().await;
+    let mut running =
+        inside.spawn(&inside.spec(&["/bin/sh", "-c", &format!("{RUNAWAY} sleep 77777")]), Stdin::Null).await;
+    eventually("the runaways run", async || runaways(&inside).await == 4).await;
+    running.kill();
+    assert_eq!(outcome(&mut running).await.exit, Exit::Signal(9));
+    nothing_is_left(&inside).await;
+}
+
+#[tokio::test]
+async fn a_dropped_command_ends_with_all_that_it_started() {
+    let inside = Box::start().await;
+    let running =
+        inside.spawn(&inside.spec(&["/bin/sh", "-c", &format!("{RUNAWAY} sleep 77777")]), Stdin::Null).await;
+    eventually("the runaways run", async || runaways(&inside).await == 4).await;
+    drop(running);
+    nothing_is_left(&inside).await;
+}
+
+#[tokio::test]
+async fn what_a_command_left_running_ends_when_the_command_is_let_go() {
+    let inside = Box::start().await;
+    let mut running =
+        inside.spawn(&inside.spec(&["/bin/sh", "-c", &format!("{RUNAWAY} sleep 0.1")]), Stdin::Null).await;
+    assert_eq!(outcome(&mut running).await.exit, Exit::Code(0));
+    assert_eq!(runaways(&inside).await, 3);
+    drop(running);
+    nothing_is_left(&inside).await;
+}
+
+#[tokio::test]
+async fn killing_ones_keeper_is_killing_oneself() {
+    let inside = Box::start().await;
+    let script = format!("{RUNAWAY} sleep 0.1; kill -9 $PPID; sleep 77777");
+    let mut running = inside.spawn(&inside.spec(&["/bin/sh", "-c", &script]), Stdin::Null).await;
+    assert_eq!(outcome(&mut running).await.exit, Exit::Signal(9));
+    nothing_is_left(&inside).await;
+}
+
+#[tokio::test]
+async fn ending_one_command_leaves_the_others_alone() {
+    let inside = Box::start().await;
+    let spec =
+        inside.spec(&["/bin/sh", "-c", "setsid sleep 66666 & setsid sleep 66666 & read line; echo $line"]);
+    let mut other = inside.spawn(&spec, Stdin::Pipe).await;
+    for _ in 0..20 {
+        drop(
+            inside
+                .spawn(&inside.spec(&["/bin/sh", "-c", &format!("{RUNAWAY} sleep 77777")]), Stdin::Null)
+                .await,
+        );
+    }
+    nothing_is_left(&inside).await;
+    let count =
+        inside.sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -c '^66666$'").await.stdout;
+    assert_eq!(count, "2\n");
+    other.write(b"still here\n").await.expect("it reads");
+    assert_eq!(outcome(&mut other).await.stdout, "still here\n");
+}
+
+#[tokio::test]
+async fn process_1_cannot_be_signalled_from_inside() {
+    let inside = Box::start().await;
+    inside.sh("kill -9 1; kill -STOP 1; kill -TERM 1; kill -CHLD 1; kill -INT 1").await;
+    assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");
+}
+
+/// Processes of this machine that run `sleep` for this many seconds.
+fn sleepers(seconds: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").expect("it is always there").flatten();
+    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| line.starts_with(format!("sleep\0{seconds}\0").as_bytes())).count()
+}
+
+#[tokio::test]
+async fn nothing_runs_when_stop_returns() {
+    let inside = Box::start().await;
+    let seconds = format!("8{}", std::process::id());
+    let script = format!("setsid sleep {seconds} & setsid sleep {seconds} & wait");
+    let running = inside.spawn(&inside.spec(&["/bin/sh", "-c", &script]), Stdin::Null).await;
+    eventually("the sleepers run", async || sleepers(&seconds) == 2).await;
+    inside.sandbox.stop().await;
+    assert_eq!(sleepers(&seconds), 0);
+    drop(running);
+}
+
+#[tokio::test]
+async fn dropping_the_sandbox_ends_it_too() {
+    let inside = Box::start().await;
+    let seconds = format!("9{}", std::process::id());
+    let running = inside.spawn(&inside.spec(&["sleep", &seconds]), Stdin::Null).await;
+    eventually("the sleeper runs", async || sleepers(&seconds) == 1).await;
+    let Box { sandbox, folders } = inside;
+    drop(sandbox);
+    eventually("the sleeper is gone", async || sleepers(&seconds) == 0).await;
+    drop((running, folders));
+}
+
+#[tokio::test]
+async fn a_command_of_a_stopped_sandbox_is_an_error_and_not_a_wait() {
+    let inside = Box::start().await;
+    let mut running = inside.spawn(&inside.spec(&["sleep", "1000"]), Stdin::Null).await;
+    inside.sandbox.stop().await;
+    let error = running.next(crate::support::LONG).await.expect_err("it is gone");
+    assert_eq!(error.to_string(), "the workspace is gone");
+    let result = inside.sandbox.client().spawn(&inside.spec(&["true"]), Stdin::Null, 0).await;
+    assert_eq!(result.expect_err("it is gone").to_string(), "the workspace is gone");
+}
+
+#[tokio::test]
+async fn stopping_twice_is_stopping_once() {
+    let inside = Box::start().await;
+    inside.sandbox.stop().await;
+    inside.sandbox.stop().await;
+}

@@ -1,0 +1,160 @@
+//! What uses up too much ends, and the host and the sandbox live on.
+
+use std::time::Duration;
+
+use sortie_policy::ports::Exit;
+use sortie_workspace::client::Stdin;
+use sortie_workspace::sandbox::{Keeper, Limits, SandboxError};
+
+use crate::support::{Box, Folders, LONG, eventually, outcome};
+
+async fn limited(change: impl FnOnce(&mut Limits)) -> Box {
+    let folders = Folders::new();
+    let mut config = folders.config();
+    change(&mut config.limits);
+    Box::with(folders, config).await
+}
+
+#[tokio::test]
+async fn a_fork_bomb_stays_within_its_limit_and_can_be_ended() {
+    let inside = limited(|limits| limits.processes = 100).await;
+    let mut bomb =
+        inside.spawn(&inside.spec(&[crate::support::prober(), "--probe", "fork-bomb"]), Stdin::Null).await;
+    assert_eq!(bomb.next(Duration::from_millis(500)).await.expect("the workspace is there"), None);
+    bomb.kill();
+    assert_eq!(outcome(&mut bomb).await.exit, Exit::Signal(9));
+    eventually("there is room for a command again", async || {
+        let spec = inside.spec(&["/bin/sh", "-c", "ls /proc | grep -c '^[0-9]'"]);
+        let Ok(mut running) = inside.sandbox.client().spawn(&spec, Stdin::Null, 1 << 20).await else {
+            return false;
+        };
+        outcome(&mut running).await.stdout.trim().parse::<u32>().is_ok_and(|count| count < 10)
+    })
+    .await;
+    inside.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn one_process_cannot_have_more_memory_than_all() {
+    let inside = limited(|limits| limits.memory = 512 << 20).await;
+    let little = inside.probe(&["eat", "private", "100"]).await;
+    assert_eq!(little.exit, Exit::Code(0), "control: {little:?}");
+    let much = inside.probe(&["eat", "private", "2000"]).await;
+    assert_ne!(much.exit, Exit::Code(0), "{much:?}");
+    assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");
+}
+
+#[tokio::test]
+async fn shared_memory_counts_too() {
+    let inside = limited(|limits| limits.memory = 512 << 20).await;
+    let much = inside.probe(&["eat", "shared", "3000"]).await;
+    assert_ne!(much.exit, Exit::Code(0), "{much:?}");
+    assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");
+}
+
+#[tokio::test]
+async fn many_processes_cannot_have_more_memory_than_all() {
+    let inside = limited(|limits| limits.memory = 512 << 20).await;
+    let much = inside.probe(&["eat", "children", "2400"]).await;
+    assert_ne!(much.exit, Exit::Code(0), "{much:?}");
+    assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");
+}
+
+#[tokio::test]
+async fn temporary_folders_have_an_end() {
+    let inside = limited(|limits| (limits.tmp, limits.shared_memory) = (8 << 20, 4 << 20)).await;
+    for (path, limit) in [("/tmp", 8 << 20), ("/dev/shm", 4 << 20), ("/run", 16 << 20)] {
+        let outcome = inside.sh(&format!("cat /dev/zero > {path}/full; stat -c %s {path}/full")).await;
+        assert!(outcome.stderr.contains("No space left"), "{outcome:?}");
+        assert_eq!(outcome.stdout.trim().parse::<u64>().expect("a size"), limit, "{path}");
+    }
+    // Nor does an end of sizes help while names are free.
+    let names = inside
+        .sh("rm /tmp/full; i=0; while [ $i -lt 9000 ] && : > /tmp/$i; do i=$((i+1)); done; echo $i")
+        .await;
+    assert!(names.stderr.contains("No space left"), "{names:?}");
+}
+
+#[tokio::test]
+async fn a_file_has_an_end() {
+    let inside = limited(|limits| limits.file = 1 << 20).await;
+    let outcome = inside.sh("head -c 2M /dev/zero > /workspace/long; stat -c %s /workspace/long").await;
+    assert_eq!(outcome.stdout.trim(), (1 << 20).to_string());
+}
+
+#[tokio::test]
+async fn a_limit_of_processor_time_is_kept_or_refused() {
+    let folders = Folders::new();
+    let mut config = folders.config();
+    config.limits.cpus = Some(0.5);
+    match sortie_workspace::sandbox::Sandbox::start(config).await {
+        Ok(sandbox) => assert!(sandbox.enforced().cpus),
+        Err(error) => assert!(matches!(error, SandboxError::Unenforceable { .. }), "{error}"),
+    }
+}
+
+#[tokio::test]
+async fn who_keeps_the_limits_is_said() {
+    let inside = Box::start().await;
+    let enforced = inside.sandbox.enforced();
+    let bound = inside.sh("ulimit -d").await.stdout;
+    assert_eq!(enforced.memory == Keeper::Process, bound != "unlimited\n", "{bound}");
+    assert_eq!(enforced.memory, enforced.processes);
+    assert_eq!(enforced.landlock.is_some(), crate::probes::has_landlock());
+}
+
+#[tokio::test]
+async fn out_of_memory_a_command_goes_before_process_1() {
+    let inside = Box::start().await;
+    assert_eq!(inside.sh("cat /proc/self/oom_score_adj").await.stdout, "500\n");
+    assert_eq!(inside.sh("cat /proc/1/oom_score_adj").await.stdout, "0\n");
+}
+
+#[tokio::test]
+async fn cgroups_of_a_process_that_was_killed_are_removed_by_the_next() {
+    let inside = Box::start().await;
+    if inside.sandbox.enforced().memory != Keeper::Cgroup {
+        return;
+    }
+    let own = std::process::Command::new("find")
+        .args(["/sys/fs/cgroup", "-name", &format!("sortie-{}-*", std::process::id())])
+        .output()
+        .expect("find runs");
+    let own = String::from_utf8_lossy(&own.stdout)
+        .lines()
+        .next()
+        .map(std::path::PathBuf::from)
+        .expect("there is one");
+    // No process has this number.
+    let stale = own.with_file_name("sortie-4194305-0");
+    std::fs::create_dir_all(&stale).expect("whoever made the other can make this");
+    let another = Box::start().await;
+    assert!(!stale.exists());
+    drop((inside, another));
+}
+
+#[tokio::test]
+async fn stopping_removes_the_cgroups() {
+    let inside = Box::start().await;
+    if inside.sandbox.enforced().memory != Keeper::Cgroup {
+        return;
+    }
+    let helper = inside.spawn(&inside.spec(&["sleep", "1000"]), Stdin::Null).await;
+    let own = || {
+        let prefix = format!("sortie-{}-", std::process::id());
+        let found = std::process::Command::new("find")
+            .args(["/sys/fs/cgroup", "-name", &format!("{prefix}*")])
+            .output();
+        String::from_utf8_lossy(&found.expect("find runs").stdout)
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    // Other tests have sandboxes of their own: look for those that only this one can have made.
+    let before = own();
+    assert!(!before.is_empty());
+    inside.sandbox.stop().await;
+    let after = own();
+    assert!(before.iter().any(|path| !after.contains(path)), "{after:?}");
+    drop((helper, LONG));
+}

@@ -1,0 +1,11 @@
+//! The sandbox as commands and the host see it. Run as root, everything is run once more as a plain user.
+
+mod commands;
+mod escape;
+mod folders;
+mod kills;
+mod limits;
+mod plain_user;
+mod ports;
+mod probes;
+mod support;

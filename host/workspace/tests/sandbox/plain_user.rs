@@ -1,0 +1,26 @@
+//! The same tests again as a plain user.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Nobody's number, and not the one that sandboxes of root use.
+const USER: u32 = 65432;
+
+#[test]
+fn all_of_this_holds_for_a_plain_user_too() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("temporary folders can be made");
+    let own = folder.path().join("tests");
+    // The binary and its folder may lie where only root can look.
+    std::fs::copy("/proc/self/exe", &own).expect("the test binary can be copied");
+    for path in [folder.path(), &own] {
+        std::os::unix::fs::chown(path, Some(USER), Some(USER)).expect("root may");
+    }
+    let mut again = Command::new(&own);
+    again.env("TMPDIR", folder.path()).env("HOME", folder.path()).current_dir(folder.path());
+    again.args(std::env::args().skip(1).filter(|argument| argument != "--exact"));
+    let status = again.uid(USER).gid(USER).status().expect("the copy runs");
+    assert!(status.success(), "as a plain user: {status}");
+}

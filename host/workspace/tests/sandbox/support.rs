@@ -1,0 +1,175 @@
+//! What the tests share: a sandbox over temporary folders, and the two programs inside.
+//!
+//! The test binary itself is the helper, is init, and is the prober that makes bare system calls: before the
+//! test harness starts (and with it any thread), [`serve_if_asked`] looks at the arguments. So nothing has to be
+//! built or found, and no compiler or interpreter is needed inside.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sortie_policy::ports::{Chunk, Ended, Exit};
+use sortie_workspace::client::{Running, Spec, Stdin};
+use sortie_workspace::sandbox::{Owner, Sandbox, SandboxConfig};
+
+/// Long enough for anything here; only a bug lets it pass.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+#[used]
+#[expect(unsafe_code, reason = "to be first in the process, before the harness starts its threads")]
+// SAFETY: the C library calls each pointer of this section once, with these arguments, before `main`.
+#[unsafe(link_section = ".init_array")]
+static FIRST: extern "C" fn() = serve_if_asked;
+
+extern "C" fn serve_if_asked() {
+    sortie_workspace::sandbox::helper_main_if_requested();
+    let mut arguments = std::env::args();
+    if arguments.next().as_deref() == Some("sortie-init") {
+        sortie_init::main();
+    }
+    if arguments.next().as_deref() == Some("--probe") {
+        crate::probes::run(&arguments.collect::<Vec<_>>());
+    }
+}
+
+/// The bytes of init: this binary, or what `SORTIE_TEST_INIT` names, to try the one that is shipped.
+pub(crate) fn init() -> Vec<u8> {
+    std::fs::read(shipped_init().unwrap_or_else(|| "/proc/self/exe".into())).expect("init can be read")
+}
+
+fn shipped_init() -> Option<PathBuf> {
+    std::env::var_os("SORTIE_TEST_INIT").map(PathBuf::from)
+}
+
+/// Where the prober lies inside.
+pub(crate) fn prober() -> &'static str {
+    if shipped_init().is_some() { "/home/agent/prober" } else { "/.sortie/init" }
+}
+
+/// A sandbox and the folders that it is made of.
+pub(crate) struct Box {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) folders: Folders,
+}
+
+/// Temporary folders that belong to the sandbox's user.
+pub(crate) struct Folders {
+    pub(crate) outside: tempfile::TempDir,
+    pub(crate) work_tree: PathBuf,
+    pub(crate) home: PathBuf,
+}
+
+impl Folders {
+    pub(crate) fn new() -> Self {
+        let outside = tempfile::tempdir().expect("temporary folders can be made");
+        let folder = |name: &str| {
+            let path = outside.path().join(name);
+            std::fs::create_dir(&path).expect("the folder is new");
+            give_away(&path);
+            path
+        };
+        let (work_tree, home) = (folder("work"), folder("home"));
+        if shipped_init().is_some() {
+            std::fs::copy("/proc/self/exe", home.join("prober")).expect("the test binary can be copied");
+        }
+        Self { outside, work_tree, home }
+    }
+
+    pub(crate) fn config(&self) -> SandboxConfig {
+        SandboxConfig::new(init(), self.work_tree.clone(), self.home.clone())
+    }
+
+    /// A file in the work tree, the commands' own.
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.work_tree.join(name);
+        for folder in path.parent().expect("it is below").ancestors() {
+            if !folder.starts_with(&self.work_tree) || folder.exists() {
+                break;
+            }
+            std::fs::create_dir_all(folder).expect("the folder can be made");
+            give_away(folder);
+        }
+        std::fs::write(&path, text).expect("the file can be written");
+        give_away(&path);
+        path
+    }
+}
+
+pub(crate) fn give_away(path: &Path) {
+    let owner = Owner::current();
+    std::os::unix::fs::chown(path, Some(owner.uid), Some(owner.gid))
+        .expect("root may, and others keep theirs");
+}
+
+/// What a command did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) exit: Exit,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) dropped: u64,
+}
+
+impl Box {
+    pub(crate) async fn start() -> Self {
+        Self::of(Folders::new()).await
+    }
+
+    pub(crate) async fn of(folders: Folders) -> Self {
+        let config = folders.config();
+        Self::with(folders, config).await
+    }
+
+    pub(crate) async fn with(folders: Folders, config: SandboxConfig) -> Self {
+        let sandbox =
+            Sandbox::start(config).await.unwrap_or_else(|error| panic!("the sandbox starts: {error}"));
+        Self { sandbox, folders }
+    }
+
+    pub(crate) fn spec(&self, argv: &[&str]) -> Spec {
+        sortie_workspace::probe::command(argv, self.sandbox.environment())
+    }
+
+    pub(crate) async fn spawn(&self, spec: &Spec, stdin: Stdin) -> Running {
+        self.sandbox.client().spawn(spec, stdin, 64 << 20).await.expect("the command starts")
+    }
+
+    pub(crate) async fn run(&self, argv: &[&str]) -> Outcome {
+        let mut running = self.spawn(&self.spec(argv), Stdin::Null).await;
+        outcome(&mut running).await
+    }
+
+    pub(crate) async fn sh(&self, script: &str) -> Outcome {
+        self.run(&["/bin/sh", "-c", script]).await
+    }
+
+    /// Runs a probe inside; its exit code is 0 if the probe could do what it tried.
+    pub(crate) async fn probe(&self, arguments: &[&str]) -> Outcome {
+        let argv = [&[prober(), "--probe"], arguments].concat();
+        self.run(&argv).await
+    }
+}
+
+/// Reads a command to its end.
+pub(crate) async fn outcome(running: &mut Running) -> Outcome {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    loop {
+        match running.next(LONG).await.expect("the workspace is there") {
+            Some(Chunk::Stdout(bytes)) => stdout.extend(bytes),
+            Some(Chunk::Stderr(bytes)) => stderr.extend(bytes),
+            Some(Chunk::Exit(Ended { exit, dropped })) => {
+                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                return Outcome { exit, stdout: text(&stdout), stderr: text(&stderr), dropped };
+            }
+            None => panic!("the command does not end"),
+        }
+    }
+}
+
+/// Waits until something holds, and panics if it never does.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + LONG;
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,123 @@
+//! The demo, and the job that it does.
+
+use crate::support::{FIX, Ran, Site, finish, shell_script};
+use serde_json::json;
+
+#[test]
+fn the_demo_ends_on_the_pushed_branch_with_the_tests_passing_and_one_refusal() {
+    let site = Site::empty();
+    let output = site.sortie().args(["demo", "--at", "shown"]).output().expect("runs");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.contains("after    3 passed, 0 failed, 0 skipped"), "{stdout}");
+    assert!(stderr.contains("refused: file-write .git/hooks/pre-push by rules/git-directory"), "{stderr}");
+    let origin = site.path().join("shown/origin.git");
+    let branches = site.git(&origin, &["for-each-ref", "--format=%(refname:short)", "refs/heads/sortie/"]);
+    assert!(branches.starts_with("sortie/the-test-"), "{branches}");
+}
+
+#[test]
+fn the_log_the_list_and_the_diff_of_a_task_can_be_read_afterwards() {
+    let site = Site::new();
+    let ran = Ran::of(&mut site.scripted(&shell_script(&[FIX])));
+    ran.assert_fixed(&site);
+    let id = ran.report()["task"].as_str().expect("an id").to_owned();
+    let text = |arguments: &[&str]| {
+        let output = site.sortie().args(arguments).output().expect("runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(text(&["list"]).contains(&id));
+    assert!(text(&["diff", &id]).contains("+"), "the diff shows the change");
+    assert!(text(&["logs", &id]).contains("push"));
+    let logged: Vec<serde_json::Value> =
+        text(&["logs", &id, "--json"]).lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let kept = |event: &&serde_json::Value| !matches!(event["type"].as_str(), Some("progress" | "model.delta"));
+    let shown: Vec<_> = ran.events.iter().filter(kept).cloned().collect();
+    assert_eq!(logged, shown, "the journal holds what was shown, in the same order");
+}
+
+#[test]
+fn every_effect_outside_has_its_intent_in_the_journal_before_its_outcome() {
+    let site = Site::new();
+    let ran = Ran::of(&mut site.scripted(&shell_script(&[FIX])));
+    let position = |found: &dyn Fn(&serde_json::Value) -> bool| ran.events.iter().position(found).expect("it is there");
+    for step in ["clone", "workspace", "baseline", "final", "commit", "push"] {
+        let intent = position(&|event| event["type"] == "step.started" && event["step"] == step);
+        let outcome = position(&|event| event["type"] == "step.ended" && event["step"] == step);
+        assert!(intent < outcome, "{step}");
+    }
+    let permitted = position(&|event| event["type"] == "decision" && event["kind"] == "push");
+    let pushed = position(&|event| event["type"] == "step.ended" && event["step"] == "push");
+    assert!(permitted < pushed);
+}
+
+#[test]
+fn a_change_that_makes_the_tests_worse_is_pushed_as_partial() {
+    let site = Site::new();
+    let ran = Ran::of(&mut site.scripted(&shell_script(&["echo 'exit 1' > slug.sh"])));
+    let report = ran.report();
+    assert_eq!((ran.code, report["outcome"].as_str()), (Some(1), Some("partial")), "{report:#}");
+    assert!(report["branch"].is_string() && report["summary"].as_str().is_some_and(|s| s.contains("3 tests fail")), "{report:#}");
+}
+
+#[test]
+fn a_blocked_task_pushes_nothing_and_keeps_its_work() {
+    let site = Site::new();
+    let script = json!({ "replies": [
+        { "tool_calls": [{ "name": "shell", "arguments": { "command": FIX } }] },
+        finish("blocked"),
+    ] });
+    let ran = Ran::of(&mut site.scripted(&script));
+    assert_eq!((ran.code, ran.report()["outcome"].as_str()), (Some(1), Some("blocked")));
+    assert_eq!(ran.report()["branch"], serde_json::Value::Null);
+    let id = ran.report()["task"].as_str().expect("an id").to_owned();
+    let kept = site.path().join("home/tasks").join(id).join("workspace/slug.sh");
+    assert!(std::fs::read_to_string(kept).expect("it is kept").contains("tr -cs"));
+}
+
+#[test]
+fn a_reply_without_tool_calls_ends_the_work_with_its_text() {
+    let site = Site::new();
+    let script = json!({ "replies": [
+        { "tool_calls": [{ "name": "shell", "arguments": { "command": FIX } }] },
+        { "text": "Collapsed runs of separators." },
+    ] });
+    let ran = Ran::of(&mut site.scripted(&script));
+    ran.assert_fixed(&site);
+    assert_eq!(ran.report()["summary"], "Collapsed runs of separators.");
+}
+
+#[test]
+fn a_spent_budget_ends_with_code_4_and_pushes_nothing() {
+    let site = Site::new();
+    let ran = Ran::of(site.scripted(&shell_script(&["true", "true", "true"])).args(["--max-turns", "2"]));
+    assert_eq!((ran.code, ran.report()["outcome"].as_str()), (Some(4), Some("budget")));
+    assert_eq!(ran.report()["branch"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_push_to_a_protected_branch_is_refused_with_code_3_and_a_way_out() {
+    let site = Site::new();
+    let ran = Ran::of(site.scripted(&shell_script(&[FIX])).args(["--branch", "release/9"]));
+    assert_eq!((ran.code, ran.report()["outcome"].as_str()), (Some(3), Some("refused")));
+    let refused = &ran.report()["refused"][0];
+    assert_eq!(refused["policy"], "rules");
+    assert_eq!(refused["rule"], "protected-branches");
+    assert!(site.git(&site.origin(), &["for-each-ref"]).lines().count() == 1);
+}
+
+#[test]
+fn a_long_output_is_shortened_and_the_whole_can_be_paged() {
+    let site = Site::new();
+    let script = json!({ "replies": [
+        { "tool_calls": [{ "name": "shell", "arguments": { "command": "seq 1 20000; echo the end" } }] },
+        { "expect": "characters cut", "text": "", "tool_calls": [{ "name": "shell", "arguments": { "command": FIX } }] },
+        finish("done"),
+    ] });
+    let ran = Ran::of(&mut site.scripted(&script));
+    ran.assert_fixed(&site);
+    let first = ran.of_type("tool.ended").next().expect("a call");
+    assert!(first["content"].as_str().is_some_and(|c| c.len() < 11_000 && c.contains("the end")));
+    assert!(first["blob"].is_string());
+}

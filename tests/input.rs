@@ -1,0 +1,138 @@
+//! Bad input: one clear line, and the right exit code.
+
+use crate::support::{FIX, Ran, Site, shell_script};
+use serde_json::json;
+
+/// Runs a command that must fail before a task begins; returns what it says.
+fn fails(command: &mut std::process::Command, code: i32) -> String {
+    let output = command.output().expect("runs");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    stderr
+}
+
+fn run_on(site: &Site, repository: &str) -> std::process::Command {
+    let mut command = site.scripted(&shell_script(&["true"]));
+    let at = command.get_args().position(|a| a == "--repo").expect("it is there");
+    let arguments: Vec<_> = command
+        .get_args()
+        .enumerate()
+        .map(|(n, a)| if n == at + 1 { repository.into() } else { a.to_owned() })
+        .collect();
+    command = site.sortie();
+    command.args(arguments);
+    command
+}
+
+#[test]
+fn a_folder_that_is_no_repository_is_a_usage_error() {
+    let site = Site::empty();
+    assert!(fails(&mut run_on(&site, "."), 2).contains("repository"));
+}
+
+#[test]
+fn an_address_that_git_would_run_a_program_for_is_refused() {
+    let site = Site::empty();
+    for bad in ["ext::sh -c id", "--upload-pack=id", "git://example.org/x", "http://example.org/x"] {
+        let mut command = run_on(&site, &format!("--repo={bad}"));
+        let stderr = fails(&mut command, 2);
+        assert!(stderr.lines().count() <= 12, "{stderr}");
+    }
+}
+
+#[test]
+fn an_empty_repository_an_unknown_base_and_a_missing_remote_each_say_so() {
+    let site = Site::new();
+    let empty = site.path().join("empty.git");
+    site.git(site.path(), &["init", "--quiet", "--bare", "empty.git"]);
+    let ran = Ran::of(&mut run_on(&site, &format!("file://{}", empty.display())));
+    assert_eq!(ran.code, Some(2), "{}", ran.report());
+    assert!(ran.report()["summary"].as_str().is_some_and(|s| s.contains("empty") || s.contains("no commit")), "{}", ran.report());
+
+    let ran = Ran::of(site.scripted(&shell_script(&["true"])).args(["--base", "no-such-branch"]));
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.report()["summary"].as_str().is_some_and(|s| s.contains("no-such-branch")), "{}", ran.report());
+
+    let ran = Ran::of(&mut run_on(&site, &format!("file://{}/gone.git", site.path().display())));
+    assert!(matches!(ran.code, Some(2 | 5)), "{}", ran.report());
+}
+
+#[test]
+fn a_branch_that_exists_already_is_named_before_any_work() {
+    let site = Site::new();
+    site.git(&site.clone(), &["push", "--quiet", "origin", "main:refs/heads/sortie/taken"]);
+    let ran = Ran::of(site.scripted(&shell_script(&[FIX])).args(["--branch", "sortie/taken"]));
+    assert_eq!(ran.code, Some(2), "{}", ran.report());
+    assert!(ran.report()["summary"].as_str().is_some_and(|s| s.contains("sortie/taken")), "{}", ran.report());
+    assert_eq!(ran.report()["usage"]["turns"], 0);
+}
+
+#[test]
+fn a_branch_name_like_an_option_is_a_usage_error() {
+    let site = Site::new();
+    let stderr = fails(site.scripted(&shell_script(&["true"])).arg("--branch=--force"), 2);
+    assert!(stderr.contains("branch"), "{stderr}");
+}
+
+#[test]
+fn an_unknown_key_in_the_settings_names_the_nearest_one() {
+    let site = Site::new();
+    site.aside("config.toml", "[limits]\nturn = 3\n");
+    let stderr = fails(&mut site.scripted(&shell_script(&["true"])), 2);
+    assert!(stderr.contains("config.toml:2: unknown key `turn`; hint: did you mean `turns`?"), "{stderr}");
+}
+
+#[test]
+fn a_repository_that_grants_itself_something_is_refused() {
+    let site = Site::empty();
+    site.write("a", "a");
+    site.write(".sortie/config.toml", "[[plugin]]\nid = \"own\"\npath = \"x.wasm\"\n");
+    site.publish();
+    let ran = Ran::of(&mut site.scripted(&shell_script(&["true"])));
+    assert_eq!(ran.code, Some(2), "{}", ran.report());
+    assert!(ran.report()["summary"].as_str().is_some_and(|s| s.contains(".sortie/config.toml:1")), "{}", ran.report());
+}
+
+#[test]
+fn a_missing_key_says_which_variable_to_set() {
+    let site = Site::new();
+    let mut command = site.sortie();
+    command.args(["run", "x", "--model", "anthropic/some-model", "--repo"]).arg(site.clone());
+    assert!(fails(&mut command, 2).contains("ANTHROPIC_API_KEY"));
+}
+
+#[test]
+fn names_that_are_no_utf_8_or_hold_line_breaks_are_delivered_as_they_are() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let site = Site::new();
+    let ran = Ran::of(&mut site.scripted(&shell_script(&[
+        FIX,
+        "printf x > \"$(printf 'caf\\351')\"; printf y > \"$(printf 'a\\nb')\"; printf z > -n",
+    ])));
+    assert_eq!(ran.code, Some(0), "{}", ran.report());
+    let branch = ran.report()["branch"].as_str().expect("a branch");
+    let output = std::process::Command::new("git")
+        .arg("-C")
+        .arg(site.origin())
+        .args(["diff", "-z", "--name-only", "main", branch])
+        .output()
+        .expect("git runs");
+    let names: Vec<_> = output.stdout.split(|b| *b == 0).filter(|n| !n.is_empty()).collect();
+    assert_eq!(names, [b"-n".as_slice(), b"a\nb", b"caf\xe9", b"slug.sh"], "{:?}", std::ffi::OsStr::from_bytes(&output.stdout));
+}
+
+#[test]
+fn malformed_arguments_an_unknown_tool_and_an_empty_reply_are_told_to_the_model() {
+    let site = Site::new();
+    let script = json!({ "replies": [
+        { "tool_calls": [{ "name": "shell", "arguments": "{\"command\": " }] },
+        { "expect": "valid|JSON|parse", "tool_calls": [{ "name": "no_such_tool", "arguments": {} }] },
+        { "expect": "there is no tool `no_such_tool`", "tool_calls": [] },
+        { "tool_calls": [
+            { "name": "shell", "arguments": { "command": FIX } },
+            { "name": "shell", "arguments": { "command": "sh test.sh" } },
+        ] },
+        { "expect": "ok 3", "tool_calls": [{ "name": "finish", "arguments": { "outcome": "done", "title": "t", "summary": "s" } }] },
+    ] });
+    Ran::of(&mut site.scripted(&script)).assert_fixed(&site);
+}

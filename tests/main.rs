@@ -1,0 +1,9 @@
+//! Sortie as a user sees it: through the binary.
+
+mod demo;
+mod input;
+mod plugins;
+mod projects;
+mod signals;
+mod support;
+mod wire;
