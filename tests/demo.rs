@@ -32,7 +32,8 @@ fn the_log_the_list_and_the_diff_of_a_task_can_be_read_afterwards() {
     assert!(text(&["logs", &id]).contains("push"));
     let logged: Vec<serde_json::Value> =
         text(&["logs", &id, "--json"]).lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
-    let kept = |event: &&serde_json::Value| !matches!(event["type"].as_str(), Some("progress" | "model.delta"));
+    let kept =
+        |event: &&serde_json::Value| !matches!(event["type"].as_str(), Some("progress" | "model.delta"));
     let shown: Vec<_> = ran.events.iter().filter(kept).cloned().collect();
     assert_eq!(logged, shown, "the journal holds what was shown, in the same order");
 }
@@ -41,7 +42,8 @@ fn the_log_the_list_and_the_diff_of_a_task_can_be_read_afterwards() {
 fn every_effect_outside_has_its_intent_in_the_journal_before_its_outcome() {
     let site = Site::new();
     let ran = Ran::of(&mut site.scripted(&shell_script(&[FIX])));
-    let position = |found: &dyn Fn(&serde_json::Value) -> bool| ran.events.iter().position(found).expect("it is there");
+    let position =
+        |found: &dyn Fn(&serde_json::Value) -> bool| ran.events.iter().position(found).expect("it is there");
     for step in ["clone", "workspace", "baseline", "final", "commit", "push"] {
         let intent = position(&|event| event["type"] == "step.started" && event["step"] == step);
         let outcome = position(&|event| event["type"] == "step.ended" && event["step"] == step);
@@ -58,7 +60,11 @@ fn a_change_that_makes_the_tests_worse_is_pushed_as_partial() {
     let ran = Ran::of(&mut site.scripted(&shell_script(&["echo 'exit 1' > slug.sh"])));
     let report = ran.report();
     assert_eq!((ran.code, report["outcome"].as_str()), (Some(1), Some("partial")), "{report:#}");
-    assert!(report["branch"].is_string() && report["summary"].as_str().is_some_and(|s| s.contains("3 tests fail")), "{report:#}");
+    assert!(
+        report["branch"].is_string()
+            && report["summary"].as_str().is_some_and(|s| s.contains("3 tests fail")),
+        "{report:#}"
+    );
 }
 
 #[test]

@@ -39,7 +39,8 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 fn interrupt(child: &Child) {
     let pid = i32::try_from(child.id()).expect("a pid");
-    let status = std::process::Command::new("kill").args(["-INT", &pid.to_string()]).status().expect("kill runs");
+    let status =
+        std::process::Command::new("kill").args(["-INT", &pid.to_string()]).status().expect("kill runs");
     assert!(status.success());
 }
 
@@ -51,7 +52,10 @@ fn ctrl_c_once_ends_in_order() {
     let last = stdout.lines().map_while(Result::ok).last().expect("events");
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
     let report: serde_json::Value = serde_json::from_str(&last).expect("an event");
-    assert_eq!((report["type"].as_str(), report["outcome"].as_str()), (Some("task.ended"), Some("cancelled")));
+    assert_eq!(
+        (report["type"].as_str(), report["outcome"].as_str()),
+        (Some("task.ended"), Some("cancelled"))
+    );
     until("the command is gone", || !runs("86401"));
     let list = site.sortie().args(["list", "--json"]).output().expect("runs");
     assert!(String::from_utf8_lossy(&list.stdout).contains("\"state\":\"cancelled\""));

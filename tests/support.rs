@@ -91,7 +91,9 @@ impl Site {
         command.env("SORTIE_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/components"));
         command.env("SORTIE_CONFIG", self.path().join("config.toml"));
         command.env("SORTIE_ORG_CONFIG", self.path().join("organisation.toml"));
-        for name in ["OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "SORTIE_MODEL"] {
+        for name in
+            ["OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "SORTIE_MODEL"]
+        {
             command.env_remove(name);
         }
         command
@@ -122,8 +124,13 @@ impl Ran {
 
     pub(crate) fn from(output: Output) -> Self {
         let stdout = String::from_utf8(output.stdout).expect("events are UTF-8");
-        let events = stdout.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect();
-        Self { code: output.status.code(), events, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
+        let events =
+            stdout.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect();
+        Self {
+            code: output.status.code(),
+            events,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 
     /// The last event.
@@ -140,14 +147,24 @@ impl Ran {
 
     /// What the tools gave, one after the other.
     pub(crate) fn tool_results(&self) -> String {
-        self.of_type("tool.ended").map(|event| format!("{}\n", event["content"].as_str().unwrap_or_default())).collect()
+        self.of_type("tool.ended")
+            .map(|event| format!("{}\n", event["content"].as_str().unwrap_or_default()))
+            .collect()
     }
 
     /// Checks that the job of the demo is done: fixed, tested, pushed.
     pub(crate) fn assert_fixed(&self, site: &Site) {
         let report = self.report();
-        assert_eq!((self.code, report["outcome"].as_str()), (Some(0), Some("done")), "{report:#}\n{}", self.stderr);
-        assert_eq!(report["tests"]["baseline"], serde_json::json!({ "passed": 2, "failed": 1, "skipped": 0 }));
+        assert_eq!(
+            (self.code, report["outcome"].as_str()),
+            (Some(0), Some("done")),
+            "{report:#}\n{}",
+            self.stderr
+        );
+        assert_eq!(
+            report["tests"]["baseline"],
+            serde_json::json!({ "passed": 2, "failed": 1, "skipped": 0 })
+        );
         assert_eq!(report["tests"]["final"], serde_json::json!({ "passed": 3, "failed": 0, "skipped": 0 }));
         assert_eq!(report["tests"]["after_last_edit"], true);
         let branch = report["branch"].as_str().expect("a branch");
@@ -175,6 +192,7 @@ pub(crate) fn shell_script(commands: &[&str]) -> Value {
 
 /// A reply that finishes.
 pub(crate) fn finish(outcome: &str) -> Value {
-    let arguments = serde_json::json!({ "outcome": outcome, "title": "Collapse separators", "summary": "Done." });
+    let arguments =
+        serde_json::json!({ "outcome": outcome, "title": "Collapse separators", "summary": "Done." });
     serde_json::json!({ "tool_calls": [{ "name": "finish", "arguments": arguments }] })
 }

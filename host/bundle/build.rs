@@ -41,9 +41,11 @@ fn run() -> Result<(), String> {
     for (id, package, policy) in COMPONENTS {
         let file = folder.join(component_file(package));
         let kind = if policy { "Policy" } else { "Tool" };
-        let _ = writeln!(text, "    Component {{ id: {id:?}, kind: Kind::{kind}, bytes: {} }},", embed(&file)?);
+        let _ =
+            writeln!(text, "    Component {{ id: {id:?}, kind: Kind::{kind}, bytes: {} }},", embed(&file)?);
     }
-    let _ = writeln!(text, "];\npub(crate) static INIT_BYTES: &[u8] = {};", embed(&folder.join("sortie-init"))?);
+    let _ =
+        writeln!(text, "];\npub(crate) static INIT_BYTES: &[u8] = {};", embed(&folder.join("sortie-init"))?);
     fs::write(out.join("bundle.rs"), text).map_err(|error| format!("cannot write bundle.rs: {error}"))
 }
 
@@ -96,7 +98,8 @@ fn cargo(root: &Path, target: &Path, triple: &str, profile: &str, packages: &[&s
         let name = name.to_string_lossy();
         let kept = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_SOURCE_"];
         let outer = name.starts_with("CARGO") && !kept.iter().any(|prefix| name.starts_with(prefix));
-        if outer || ["RUSTFLAGS", "RUSTDOCFLAGS", "RUSTC", "RUSTDOC", "MAKEFLAGS"].contains(&&*name)
+        if outer
+            || ["RUSTFLAGS", "RUSTDOCFLAGS", "RUSTC", "RUSTDOC", "MAKEFLAGS"].contains(&&*name)
             || name.starts_with("RUSTC_")
         {
             command.env_remove(&*name);

@@ -172,7 +172,9 @@ impl Agent {
             || work.started.elapsed() * 10 >= self.limits.time * 9;
         if near && !std::mem::replace(&mut work.warned, true) {
             let turns = self.limits.turns - work.turn;
-            let text = format!("The budget is nearly spent ({turns} turns left at most). Verify what you have and finish.");
+            let text = format!(
+                "The budget is nearly spent ({turns} turns left at most). Verify what you have and finish."
+            );
             work.conversation.messages.push(Message::User { text });
         }
     }
@@ -280,7 +282,13 @@ impl Agent {
         None
     }
 
-    async fn call(&self, work: &Work, id: &str, name: &str, arguments: &str) -> Result<CallResult, AgentError> {
+    async fn call(
+        &self,
+        work: &Work,
+        id: &str,
+        name: &str,
+        arguments: &str,
+    ) -> Result<CallResult, AgentError> {
         let started = Instant::now();
         let tool = work.tools.get(name);
         self.journal.append(Event::ToolStarted {
@@ -307,7 +315,13 @@ impl Agent {
         Ok(result)
     }
 
-    async fn call_tool(&self, work: &Work, id: &str, name: &str, arguments: &str) -> Result<CallResult, AgentError> {
+    async fn call_tool(
+        &self,
+        work: &Work,
+        id: &str,
+        name: &str,
+        arguments: &str,
+    ) -> Result<CallResult, AgentError> {
         let Some(tool) = work.tools.get(name) else {
             return Ok(CallResult::failure(unknown_tool(work, name)));
         };
@@ -341,10 +355,17 @@ impl Agent {
     ) -> Result<CallResult, AgentError> {
         let (content, details, failed) = match result {
             Ok(output) => (output.content, output.details, false),
-            Err(PortError { code: ErrorCode::Cancelled, .. }) => ("the call was cancelled".into(), Value::Null, true),
+            Err(PortError { code: ErrorCode::Cancelled, .. }) => {
+                ("the call was cancelled".into(), Value::Null, true)
+            }
             Err(error) => (error.message, Value::Null, true),
         };
-        let shown = ToolResult { call_id: id.to_owned(), tool: name.to_owned(), content: strip_escapes(&content), failed };
+        let shown = ToolResult {
+            call_id: id.to_owned(),
+            tool: name.to_owned(),
+            content: strip_escapes(&content),
+            failed,
+        };
         let content = match self.gate.permit(&Actor::Tool(name.to_owned()), shown).await {
             // the model is on the host's side of every port: taking the permitted text is the effect
             Ok(permit) => permit.action().content.clone(),

@@ -49,7 +49,9 @@ impl Brief {
                 break;
             }
             left -= cut.len();
-            text.push_str(&format!("\n<repository-guidance path=\"{path}\">\n{cut}\n</repository-guidance>\n"));
+            text.push_str(&format!(
+                "\n<repository-guidance path=\"{path}\">\n{cut}\n</repository-guidance>\n"
+            ));
         }
         text
     }

@@ -101,17 +101,20 @@ impl Adopt for Adopter {
         if content.size > u64::from(FILE_MAX) {
             return Err(invalid(format!("{REPOSITORY_PATH} is larger than 256 KiB")));
         }
-        let text = String::from_utf8(content.data).map_err(|_| invalid(format!("{REPOSITORY_PATH} is not UTF-8")))?;
+        let text = String::from_utf8(content.data)
+            .map_err(|_| invalid(format!("{REPOSITORY_PATH} is not UTF-8")))?;
         let settings = RepositorySettings::parse(&text).map_err(invalid)?;
         if !settings.rule.is_empty() {
-            let plugin = self
-                .host
-                .load_policy(repository_rules(&settings.rule))
-                .await
-                .map_err(|error| PortError::new(ErrorCode::Invalid, format!("{REPOSITORY_PATH}: {error}")))?;
+            let plugin =
+                self.host.load_policy(repository_rules(&settings.rule)).await.map_err(|error| {
+                    PortError::new(ErrorCode::Invalid, format!("{REPOSITORY_PATH}: {error}"))
+                })?;
             drop(self.rules().set(plugin.into_evaluator(self.sinks.log())));
         }
-        let adopted = Adopted { install: settings.install.clone().map(|c| install(Some(c))), limits: settings.tighten(limits) };
+        let adopted = Adopted {
+            install: settings.install.clone().map(|c| install(Some(c))),
+            limits: settings.tighten(limits),
+        };
         drop(self.repository.settings.set(settings));
         Ok(adopted)
     }

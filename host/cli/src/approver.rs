@@ -42,7 +42,8 @@ impl Approver for Terminal {
 
 fn prompt(question: &Question) -> std::io::Result<bool> {
     let mut stderr = std::io::stderr().lock();
-    let rule = question.rule.as_deref().map(|rule| format!(" (rule `{}`)", one_line(rule, 80))).unwrap_or_default();
+    let rule =
+        question.rule.as_deref().map(|rule| format!(" (rule `{}`)", one_line(rule, 80))).unwrap_or_default();
     writeln!(stderr, "\n{}{rule} asks: {}", one_line(&question.policy, 80), one_line(&question.reason, 500))?;
     writeln!(stderr, "  {}", question.action)?;
     // the whole action: approving what one cannot see is no approval

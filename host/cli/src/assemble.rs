@@ -16,9 +16,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sortie_agent::{Meter, TaskFacts};
+use sortie_agent::{Journal as _, Meter, TaskFacts};
 use sortie_core::TaskId;
-use sortie_core::event::Report;
+use sortie_core::event::{Event, Report};
+use sortie_core::text::one_line;
 use sortie_delivery::{Source, TaskRepository, branch_name, check_branch_name};
 use sortie_orchestrator::{
     Listener, Parts, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun,
@@ -41,6 +42,9 @@ use crate::workspaces::{PathRulesOf, Sandboxes};
 /// The only backend of this version.
 const BACKEND: &str = "sandbox";
 
+/// Uncommitted files that are named.
+const UNCOMMITTED: usize = 10;
+
 /// A task that is wanted.
 pub(crate) struct Request {
     /// The task in words.
@@ -62,7 +66,10 @@ pub(crate) struct Request {
 /// # Errors
 /// If it cannot begin: arguments, settings, plugins, state. What happens once
 /// it began is in its report.
-pub(crate) async fn run_task(places: &Places, request: Request) -> anyhow::Result<(Report, Option<RunError>)> {
+pub(crate) async fn run_task(
+    places: &Places,
+    request: Request,
+) -> anyhow::Result<(Report, Option<RunError>)> {
     let Request { prompt, arguments, cwd, listener, approver, cancel } = request;
 
     // what is wanted
@@ -107,8 +114,9 @@ pub(crate) async fn run_task(places: &Places, request: Request) -> anyhow::Resul
 
     // the model: a missing key is found before the task exists
     let environment = sortie_model::Environment::from_process();
-    let model = sortie_model::connect(&settings.model, &environment, settings.model_options.clone(), gate.seal())
-        .map_err(|error| Failure::usage(error.to_string()))?;
+    let model =
+        sortie_model::connect(&settings.model, &environment, settings.model_options.clone(), gate.seal())
+            .map_err(|error| Failure::usage(error.to_string()))?;
 
     // the task exists
     let owner = Owner::current();
@@ -123,6 +131,14 @@ pub(crate) async fn run_task(places: &Places, request: Request) -> anyhow::Resul
         model: format!("{}/{}", model.provider(), model.name()),
         outcome: None,
     })?;
+
+    let uncommitted = source.uncommitted(UNCOMMITTED);
+    if !uncommitted.is_empty() {
+        let names: Vec<_> = uncommitted.iter().map(|path| path.display().to_string()).collect();
+        let text =
+            format!("the task starts from the last commit; not in it, and left alone: {}", names.join(", "));
+        journal.append(Event::Warning { text: one_line(&text, 500) });
+    }
 
     // what the gate's permits are for: files, repository, workspace, tools
     let files: Arc<dyn Files> = Arc::new(WorkFiles::new(&folder.work_tree(), gate.seal(), Some(owner))?);

@@ -17,13 +17,16 @@ pub(crate) struct Places {
     pub(crate) user_settings: PathBuf,
     /// The organisation's settings; need not exist.
     pub(crate) organisation_settings: PathBuf,
+    /// Compiled components.
+    pub(crate) component_cache: PathBuf,
 }
 
 impl Places {
     /// From `SORTIE_HOME`, `SORTIE_CONFIG`, `SORTIE_ORG_CONFIG`,
-    /// `XDG_STATE_HOME`, `XDG_CONFIG_HOME` and `HOME`. Makes the state folder.
+    /// `SORTIE_CACHE`, `XDG_STATE_HOME`, `XDG_CONFIG_HOME` and `HOME`. Makes the state folder.
     pub(crate) fn from_environment() -> anyhow::Result<Self> {
-        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let absolute =
+            |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let in_home = |rest: &str| -> anyhow::Result<PathBuf> {
             let home = absolute("HOME").ok_or_else(|| Failure::usage("HOME is not set; set SORTIE_HOME"))?;
             Ok(home.join(rest))
@@ -49,11 +52,8 @@ impl Places {
             .mode(0o700)
             .create(&home)
             .with_context(|| format!("cannot make the state folder `{}`", home.display()))?;
-        Ok(Self { home, user_settings, organisation_settings })
-    }
-
-    /// Compiled components.
-    pub(crate) fn component_cache(&self) -> PathBuf {
-        self.home.join("cache/components")
+        let component_cache =
+            std::env::var_os("SORTIE_CACHE").map_or_else(|| home.join("cache/components"), PathBuf::from);
+        Ok(Self { home, user_settings, organisation_settings, component_cache })
     }
 }

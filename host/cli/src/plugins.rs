@@ -52,7 +52,8 @@ pub(crate) struct Loaded {
 
 /// The engine and its cache.
 pub(crate) fn host(places: &Places, sinks: &Sinks) -> anyhow::Result<PluginHost> {
-    let config = HostConfig { cache_dir: places.component_cache(), limits: Limits::default(), log: sinks.log() };
+    let config =
+        HostConfig { cache_dir: places.component_cache.clone(), limits: Limits::default(), log: sinks.log() };
     Ok(PluginHost::new(config)?)
 }
 
@@ -76,19 +77,32 @@ pub(crate) fn wanted(user: &SettingsFile, organisation: &SettingsFile) -> anyhow
 
 fn third_party(settings: &PluginSettings, layer: Layer) -> anyhow::Result<Wanted> {
     let path = settings.path.as_ref().ok_or_else(|| {
-        Failure::usage(format!("plugin `{}`: no first-party plugin has this id, and `path` is not set", settings.id))
+        Failure::usage(format!(
+            "plugin `{}`: no first-party plugin has this id, and `path` is not set",
+            settings.id
+        ))
     })?;
-    let bytes = std::fs::read(path)
-        .map_err(|error| Failure::usage(format!("plugin `{}`: cannot read `{}`: {error}", settings.id, path.display())))?;
+    let bytes = std::fs::read(path).map_err(|error| {
+        Failure::usage(format!("plugin `{}`: cannot read `{}`: {error}", settings.id, path.display()))
+    })?;
     let mut spec = PluginSpec::new(&settings.id, bytes, path.display().to_string());
     spec.grants = settings.grants.clone().unwrap_or_default();
     spec.settings = json!(settings.settings);
     spec.digest.clone_from(&settings.sha256);
-    Ok(Wanted { spec, layer, priority: settings.priority, actions: actions(settings), mutates: settings.mutates })
+    Ok(Wanted {
+        spec,
+        layer,
+        priority: settings.priority,
+        actions: actions(settings),
+        mutates: settings.mutates,
+    })
 }
 
 fn actions(settings: &PluginSettings) -> BTreeSet<ActionKind> {
-    settings.actions.as_ref().map_or_else(|| ActionKind::ALL.into(), |actions| actions.iter().copied().collect())
+    settings
+        .actions
+        .as_ref()
+        .map_or_else(|| ActionKind::ALL.into(), |actions| actions.iter().copied().collect())
 }
 
 /// Loads all of them. A plugin that cannot be loaded ends it: a tool that is

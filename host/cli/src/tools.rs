@@ -60,12 +60,14 @@ impl Toolshop {
     /// names or, before it, the user: the settings for it are known only now.
     async fn with_test_settings(&self) -> Result<Vec<LoadedTool>, PortError> {
         let theirs = self.from_repository.settings().map(|settings| &settings.test);
-        let named = [Some(&self.user_test), theirs].into_iter().flatten().find(|test| !test.command.is_empty());
+        let named =
+            [Some(&self.user_test), theirs].into_iter().flatten().find(|test| !test.command.is_empty());
         let mut tools = self.loaded.clone();
         if let Some(test) = named
             && let Some(place) = tools.iter_mut().find(|tool| tool.id() == "tests")
         {
-            let invalid = |error: sortie_plugin_host::LoadError| PortError::new(ErrorCode::Invalid, error.to_string());
+            let invalid =
+                |error: sortie_plugin_host::LoadError| PortError::new(ErrorCode::Invalid, error.to_string());
             *place = self.host.load_tool(tests_plugin(test)).await.map_err(invalid)?;
         }
         Ok(tools)

@@ -47,7 +47,11 @@ pub(crate) struct PathRulesOf {
 }
 
 impl PathRulesOf {
-    pub(crate) fn new(user: &SettingsFile, organisation: &SettingsFile, from_repository: &Arc<Repository>) -> Self {
+    pub(crate) fn new(
+        user: &SettingsFile,
+        organisation: &SettingsFile,
+        from_repository: &Arc<Repository>,
+    ) -> Self {
         let with_defaults = organisation.default_rules.or(user.default_rules).unwrap_or(true);
         let mut operators = if with_defaults { default_rules() } else { Vec::new() };
         operators.extend(organisation.rule.iter().chain(&user.rule).map(|rule| json!(rule)));
@@ -55,7 +59,8 @@ impl PathRulesOf {
     }
 
     fn rules(&self) -> PathRules {
-        let theirs = self.from_repository.settings().map(|settings| settings.rule.as_slice()).unwrap_or_default();
+        let theirs =
+            self.from_repository.settings().map(|settings| settings.rule.as_slice()).unwrap_or_default();
         let theirs: Vec<_> = theirs.iter().map(|rule| json!(rule)).collect();
         PathRules::new(self.operators.iter().chain(&theirs))
     }
@@ -102,7 +107,10 @@ impl Workspaces for Sandboxes {
     ) -> Result<Arc<dyn Workspace>, PortError> {
         let action = permit.redeem(self.gate.seal())?;
         if action.backend != "sandbox" {
-            return Err(PortError::new(ErrorCode::Invalid, format!("no workspace backend named `{}`", action.backend)));
+            return Err(PortError::new(
+                ErrorCode::Invalid,
+                format!("no workspace backend named `{}`", action.backend),
+            ));
         }
         let paths = self.path_rules.rules().in_tree(&spec.work_tree).map_err(PortError::internal)?;
         let mut config = config(spec.work_tree, spec.home, self.settings);
@@ -115,8 +123,12 @@ impl Workspaces for Sandboxes {
         let proxy = self.proxy(&sandbox).await?;
         let mut environment = sandbox.environment().to_vec();
         environment.extend(proxy_variables());
-        let commands =
-            WorkspaceCommands::new(sandbox.client().clone(), self.gate.seal(), environment, CommandLimits::default());
+        let commands = WorkspaceCommands::new(
+            sandbox.client().clone(),
+            self.gate.seal(),
+            environment,
+            CommandLimits::default(),
+        );
         Ok(Arc::new(Running {
             sandbox,
             proxy,
@@ -145,7 +157,8 @@ fn proxy_variables() -> impl Iterator<Item = (String, String)> {
     let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
     let to_proxy = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
     let to_proxy = to_proxy.map(|name| (name.to_owned(), proxy.clone()));
-    let past_it = ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), "localhost,127.0.0.1,::1".to_owned()));
+    let past_it =
+        ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), "localhost,127.0.0.1,::1".to_owned()));
     to_proxy.into_iter().chain(past_it)
 }
 

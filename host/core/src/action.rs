@@ -244,7 +244,11 @@ plain_effect!(Exec, Exec, |this| command_line(&this.argv));
 pub fn command_line(argv: &[String]) -> String {
     let quote = |arg: &String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
-        if !arg.is_empty() && arg.chars().all(plain) { arg.clone() } else { format!("'{}'", arg.replace('\'', r"'\''")) }
+        if !arg.is_empty() && arg.chars().all(plain) {
+            arg.clone()
+        } else {
+            format!("'{}'", arg.replace('\'', r"'\''"))
+        }
     };
     argv.iter().map(quote).collect::<Vec<_>>().join(" ")
 }

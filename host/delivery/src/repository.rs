@@ -161,6 +161,10 @@ impl TaskRepository {
 
 #[async_trait]
 impl Repository for TaskRepository {
+    fn take_notices(&self) -> Vec<String> {
+        Self::take_notices(self)
+    }
+
     async fn fetch(&self, permit: Permit<RepositoryFetch>) -> Result<String, PortError> {
         let action = permit.redeem(self.0.config.seal)?;
         self.fetch_base(action).await

@@ -5,30 +5,25 @@
 //! [`crate::orphans`]), so ending a keeper is all that killing a command takes. The process group is killed first
 //! because the kernel does that at one stroke: a fork in the group either is in it or does not happen.
 
+mod start;
+
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, ioctl_tiocsctty, kill_process_group, set_child_subreaper,
-    setsid, wait, waitpid,
+    Signal, WaitOptions, WaitStatus, getpid, kill_process_group, set_child_subreaper, wait, waitpid,
 };
 
 use crate::descriptors;
 use crate::failure::Failure;
-use crate::program;
-use crate::protocol::{Cause, Event, MAX_SPEC, Order, Request, Spec, Status, Step};
+use crate::protocol::{Cause, Event, Order, Request, Status, Step};
 use crate::seat::Seat;
 use crate::signals;
-use crate::terminal::Terminal;
 
-/// How long a short command takes. It is reported as started and ended with one message, which wakes the host once
-/// and not twice, and its keeper stays seated. Output does not wait for it.
-const SHORT: Duration = Duration::from_millis(2);
+use start::{Begun, Start, begin};
 
 /// Serves requests for as long as there is nothing left to hold and the seat is free; then leaves the process.
 pub(crate) fn serve(control: OwnedFd, seat: Seat) -> ! {
@@ -130,26 +125,6 @@ struct Keeper<'a, 'seat> {
     place: &'a mut Place<'seat>,
     /// The first byte of an order whose second is still to come.
     order: Vec<u8>,
-}
-
-/// A command that was started.
-struct Begun {
-    deaths: OwnedFd,
-    /// The command's own process, until it has ended. It leads its group.
-    command: Option<Pid>,
-    deadline: Option<Instant>,
-    start: Start,
-}
-
-/// The word that a command has started, and what goes with it.
-enum Start {
-    /// Said at this time, if the end does not come first.
-    Unsaid {
-        event: [u8; Event::LENGTH],
-        terminal: Option<OwnedFd>,
-        at: Instant,
-    },
-    Said,
 }
 
 impl Keeper<'_, '_> {
@@ -282,91 +257,4 @@ impl Keeper<'_, '_> {
         // If the host has let go, the watch sees that next.
         let _ = descriptors::send(&self.channel, bytes, &descriptors);
     }
-}
-
-fn begin(channel: &OwnedFd, streams: Vec<OwnedFd>) -> Result<Begun, Failure> {
-    // Before the command can die, so that its death is not missed.
-    let deaths = signals::child_descriptor().map_err(Failure::errno_at(Step::Fork))?;
-    let spec = read_spec(channel)?;
-    let (mut command, terminal) = prepare(&spec, streams)?;
-    let child = command.spawn().map_err(Failure::at(Step::Program))?;
-    // Our copies of the streams: as long as they are open, the host sees no end of output.
-    drop(command);
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child has a process id");
-    let now = Instant::now();
-    // Whoever asked for a terminal waits for it.
-    let at = if terminal.is_some() { now } else { now + SHORT };
-    let event = Event::Started { pid: pid.as_raw_pid() }.encode();
-    Ok(Begun {
-        deaths,
-        command: Some(pid),
-        deadline: (spec.timeout > Duration::ZERO).then(|| now.checked_add(spec.timeout)).flatten(),
-        start: Start::Unsaid { event, terminal, at },
-    })
-}
-
-fn read_spec(channel: &OwnedFd) -> Result<Spec, Failure> {
-    let mut length = [0; 4];
-    read_exact(channel, &mut length)?;
-    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
-    if length > MAX_SPEC {
-        return Err(Failure { step: Step::Spec, errno: libc::E2BIG });
-    }
-    let mut body = vec![0; length];
-    read_exact(channel, &mut body)?;
-    Spec::decode(&body).ok_or(Failure { step: Step::Spec, errno: libc::EINVAL })
-}
-
-fn read_exact(channel: &OwnedFd, mut buffer: &mut [u8]) -> Result<(), Failure> {
-    while !buffer.is_empty() {
-        match rustix::io::read(channel, &mut *buffer) {
-            Ok(0) => return Err(Failure { step: Step::Spec, errno: libc::EPIPE }),
-            Ok(count) => buffer = &mut buffer[count..],
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(Failure::errno_at(Step::Spec)(error)),
-        }
-    }
-    Ok(())
-}
-
-/// The command, and the host's end of its terminal if it has one.
-fn prepare(spec: &Spec, streams: Vec<OwnedFd>) -> Result<(Command, Option<OwnedFd>), Failure> {
-    // Here and not in the child, so that a missing directory and a missing program can be told apart.
-    std::env::set_current_dir(&spec.cwd).map_err(Failure::at(Step::Directory))?;
-    let (streams, controller) = match spec.terminal {
-        None => (streams, None),
-        Some(window) => {
-            let terminal = Terminal::open(window).map_err(Failure::errno_at(Step::Terminal))?;
-            let copy = || terminal.user.try_clone().map_err(Failure::at(Step::Terminal));
-            (vec![copy()?, copy()?, copy()?], Some(terminal.controller))
-        }
-    };
-    let [stdin, stdout, stderr] =
-        <[OwnedFd; 3]>::try_from(streams).map_err(|_| Failure { step: Step::Spec, errno: libc::EBADF })?;
-    let (word, arguments) = spec.argv.split_first().expect("a spec has a program");
-    let program = program::find(word, &spec.env).map_err(Failure::at(Step::Program))?;
-    let mut command = Command::new(program);
-    command.arg0(word).args(arguments).env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
-    command.stdin(stdin).stdout(stdout).stderr(stderr);
-    if controller.is_some() {
-        take_terminal(&mut command);
-    } else {
-        // A group is all that killing takes, and a session of ours has no terminal that it could reach.
-        command.process_group(0);
-    }
-    Ok((command, controller))
-}
-
-/// Makes the command lead a session with its standard input as the terminal.
-fn take_terminal(command: &mut Command) {
-    let lead = || -> std::io::Result<()> {
-        setsid()?;
-        ioctl_tiocsctty(rustix::stdio::stdin())?;
-        Ok(())
-    };
-    #[expect(unsafe_code, reason = "the standard library has no stable way to start a session")]
-    // SAFETY: `lead` makes two system calls; it allocates nothing and takes no lock.
-    unsafe {
-        command.pre_exec(lead)
-    };
 }

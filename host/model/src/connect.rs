@@ -161,6 +161,7 @@ pub fn connect(
 fn client(endpoint: &Endpoint, options: &Options) -> Result<reqwest::Client, ConnectError> {
     // fails if another part of the process installed a provider, which then serves
     let _ = rustls::crypto::ring::default_provider().install_default();
+    #[expect(clippy::disallowed_methods, reason = "sends model requests, for permits")]
     let mut client = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
         .referer(false)

@@ -21,10 +21,11 @@ impl TaskRun {
         if let Err(why) = self.keep_diff().await {
             tracing::debug!(why, "no diff is kept");
         }
-        if delivered && !self.plan.keep {
-            if let Err(error) = self.folder.remove_workspace() {
-                self.warn(format!("the workspace is not removed: {error}"));
-            }
+        if delivered
+            && !self.plan.keep
+            && let Err(error) = self.folder.remove_workspace()
+        {
+            self.warn(format!("the workspace is not removed: {error}"));
         }
     }
 

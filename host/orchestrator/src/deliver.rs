@@ -35,8 +35,11 @@ impl TaskRun {
         if changes.is_empty() {
             return Ok(());
         }
-        let title =
-            if ended.title.is_empty() { one_line(&self.plan.prompt, 72) } else { one_line(&ended.title, 100) };
+        let title = if ended.title.is_empty() {
+            one_line(&self.plan.prompt, 72)
+        } else {
+            one_line(&ended.title, 100)
+        };
         let message = format!("{title}\n\n{}", ended.summary.trim());
         let detail = format!("{} changed files", changes.len());
         let commit = Commit { branch: self.plan.branch.clone(), message, changes };

@@ -50,7 +50,8 @@ impl TaskFolder {
             private(false, &part)?;
         }
         for part in [folder.work_tree(), folder.home()] {
-            chown(&part, Some(owner.0), Some(owner.1)).map_err(|source| failed("give away", &part, source))?;
+            chown(&part, Some(owner.0), Some(owner.1))
+                .map_err(|source| failed("give away", &part, source))?;
         }
         Ok(folder)
     }
@@ -110,7 +111,11 @@ impl TaskFolder {
 }
 
 fn private(parents: bool, path: &Path) -> Result<(), FolderError> {
-    DirBuilder::new().mode(0o700).recursive(parents).create(path).map_err(|source| failed("make", path, source))
+    DirBuilder::new()
+        .mode(0o700)
+        .recursive(parents)
+        .create(path)
+        .map_err(|source| failed("make", path, source))
 }
 
 fn lock(folder: &Path, id: &TaskId) -> Result<File, FolderError> {

@@ -51,7 +51,12 @@ impl TaskJournal {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn new(store: Arc<Store>, task: TaskId, blobs: PathBuf, listener: Listener) -> Result<Self, StoreError> {
+    pub fn new(
+        store: Arc<Store>,
+        task: TaskId,
+        blobs: PathBuf,
+        listener: Listener,
+    ) -> Result<Self, StoreError> {
         let pending = Pending { last_seq: store.last_seq(&task)?, events: Vec::new() };
         Ok(Self(Arc::new(Inner {
             store,
@@ -83,7 +88,9 @@ impl TaskJournal {
     pub async fn end(&self, last: Event, outcome: Outcome) -> Result<(), JournalError> {
         self.0.append(last);
         let journal = Arc::clone(&self.0);
-        blocking(move || journal.write(Some(outcome))).await
+        blocking(move || journal.write(Some(outcome))).await?;
+        tracing::info!(task = %self.0.task, commits = self.0.store.commits(), "the journal is complete");
+        Ok(())
     }
 }
 

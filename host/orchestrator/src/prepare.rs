@@ -6,6 +6,7 @@ use std::time::Duration;
 use sortie_agent::Limits;
 use sortie_core::Actor;
 use sortie_core::action::{Exec, RepositoryFetch, TaskSubmit, WorkspaceCreate};
+use sortie_core::text::one_line;
 use sortie_policy::ports::{Tools, Workspace, WorkspaceSpec};
 
 use crate::run::{Install, RunError, TaskRun, Toolmaker, port};
@@ -34,11 +35,13 @@ impl TaskRun {
     ) -> Result<Prepared, RunError> {
         self.submit().await?;
         let base = self.clone_repository().await?;
-        let adopted = self.adopt.adopt(self.plan.limits).await.map_err(port("read the repository's settings"))?;
+        let adopted =
+            self.adopt.adopt(self.plan.limits).await.map_err(port("read the repository's settings"))?;
         let workspace = self.start_workspace().await?;
         *up = Some(Arc::clone(&workspace));
         let tools = tools.tools(&workspace).await.map_err(port("load the tools"))?;
-        let mut situation = format!("The base commit is {base}; the task's branch is {}.\n", self.plan.branch);
+        let mut situation =
+            format!("The base commit is {base}; the task's branch is {}.\n", self.plan.branch);
         let install = adopted.install.as_ref().unwrap_or(&self.plan.install);
         situation.push_str(&self.install(&*workspace, install).await?);
         let baseline = self.run_tests(&*tools, None, "baseline").await?;
@@ -46,10 +49,7 @@ impl TaskRun {
             || "Baseline: no tests were found.\n".to_owned(),
             |run| format!("Baseline tests, before any change: {}\n", run.describe()),
         ));
-        self.step("mark-set-up", "", |()| String::new(), async {
-            self.repository.mark_set_up().await.map_err(port("read the work tree"))
-        })
-        .await?;
+        self.repository.mark_set_up().await.map_err(port("read the work tree"))?;
         Ok(Prepared { workspace, tools, limits: adopted.limits, baseline, situation })
     }
 
@@ -65,8 +65,7 @@ impl TaskRun {
     }
 
     async fn clone_repository(&self) -> Result<String, RunError> {
-        let fetch =
-            RepositoryFetch { url: self.plan.repository.clone(), reference: self.plan.base.clone() };
+        let fetch = RepositoryFetch { url: self.plan.repository.clone(), reference: self.plan.base.clone() };
         self.step("clone", self.plan.repository.clone(), |base: &String| base.clone(), async {
             let permit = self.gate.permit(&Actor::Host, fetch).await?;
             let base = self.repository.fetch(permit).await.map_err(port("clone"))?;
@@ -92,36 +91,44 @@ impl TaskRun {
 
     /// Installs dependencies; returns what the model is told of it.
     async fn install(&self, workspace: &dyn Workspace, install: &Install) -> Result<String, RunError> {
-        let (command, configured) = match install {
-            Install::Skip => return Ok(String::new()),
-            Install::Command(command) => (command.clone(), true),
-            Install::Detect => match self.detect_install(workspace).await? {
-                Some(detected) => {
-                    tracing::debug!(because = detected.because, "detected the install command");
-                    (detected.command, false)
-                }
-                None => return Ok(String::new()),
-            },
+        let commands: Vec<String> = match install {
+            Install::Skip => Vec::new(),
+            Install::Command(command) => vec![command.clone()],
+            Install::Detect => {
+                let detected = self.detect_install(workspace).await?.into_iter();
+                detected
+                    .inspect(|found| {
+                        tracing::debug!(found.command, found.because, "detected an install command")
+                    })
+                    .map(|found| found.command)
+                    .collect()
+            }
         };
+        let mut told = String::new();
+        for command in commands {
+            match self.install_with(workspace, &command).await {
+                Ok(()) => told.push_str(&format!("Set-up ran `{command}`.\n")),
+                // a guess may fail where the task can still be done; a command that somebody set may not
+                Err(RunError::SetUp(failure)) if *install == Install::Detect => {
+                    self.warn(format!("the task goes on without `{}`", one_line(&command, 120)));
+                    told.push_str(&format!("Set-up ran `{command}`, which failed: {failure}\n"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(told)
+    }
+
+    async fn install_with(&self, workspace: &dyn Workspace, command: &str) -> Result<(), RunError> {
         let exec = Exec {
-            argv: vec!["sh".into(), "-c".into(), command.clone()],
+            argv: vec!["sh".into(), "-c".into(), command.into()],
             timeout_ms: u64::try_from(SETUP_TIME.as_millis()).ok(),
             ..Exec::default()
         };
-        let result = self
-            .step("install", command.clone(), |()| String::new(), async {
-                let finished = self.command(workspace, exec).await?;
-                if finished.succeeded() { Ok(()) } else { Err(RunError::SetUp(finished.failure())) }
-            })
-            .await;
-        match result {
-            Ok(()) => Ok(format!("Set-up ran `{command}`.\n")),
-            // a guess may fail where the task can still be done; a command that somebody set may not
-            Err(RunError::SetUp(failure)) if !configured => {
-                self.warn(format!("set-up `{command}` failed, the task goes on without it: {failure}"));
-                Ok(format!("Set-up ran `{command}`, which failed: {failure}\n"))
-            }
-            Err(error) => Err(error),
-        }
+        self.step("install", command, |()| command.to_owned(), async {
+            let finished = self.command(workspace, exec).await?;
+            if finished.succeeded() { Ok(()) } else { Err(RunError::SetUp(finished.failure())) }
+        })
+        .await
     }
 }

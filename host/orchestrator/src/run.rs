@@ -180,7 +180,8 @@ impl TaskRun {
     /// # Errors
     /// If the journal cannot take the report.
     pub async fn run(plan: Plan, parts: Parts) -> Result<(Report, Option<RunError>), RunError> {
-        let Parts { gate, journal, meter, folder, repository, adopt, workspaces, tools, model, cancel } = parts;
+        let Parts { gate, journal, meter, folder, repository, adopt, workspaces, tools, model, cancel } =
+            parts;
         let run = Self { plan, gate, journal, meter, folder, repository, adopt, workspaces, model, cancel };
         run.journal_append(Event::TaskStarted {
             task: run.plan.id.to_string(),
@@ -234,6 +235,9 @@ impl TaskRun {
         let started = Instant::now();
         // the phases' futures are large; on the heap they do not add up in this one
         let result = Box::pin(work).await;
+        for notice in self.repository.take_notices() {
+            self.warn(notice);
+        }
         self.journal_append(Event::PhaseEnded { phase, ms: millis(started) });
         result
     }

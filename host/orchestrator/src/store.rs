@@ -110,7 +110,8 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
-        let store = Self { path: text.clone(), connection: Mutex::new(connection), commits: AtomicU64::new(0) };
+        let store =
+            Self { path: text.clone(), connection: Mutex::new(connection), commits: AtomicU64::new(0) };
         store.migrate()?;
         Ok(store)
     }
@@ -168,8 +169,8 @@ impl Store {
         let write = || -> rusqlite::Result<()> {
             let change = connection.transaction()?;
             {
-                let mut insert =
-                    change.prepare_cached("INSERT INTO events (task, seq, at, body) VALUES (?1, ?2, ?3, ?4)")?;
+                let mut insert = change
+                    .prepare_cached("INSERT INTO events (task, seq, at, body) VALUES (?1, ?2, ?3, ?4)")?;
                 for event in events {
                     let seq = i64::try_from(event.seq).expect("a task has fewer than 2^63 events");
                     insert.execute(params![id.as_str(), seq, event.at, event.body])?;
@@ -206,7 +207,8 @@ impl Store {
 
     fn select(&self, clause: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<TaskRecord>, StoreError> {
         let connection = self.lock();
-        let query = format!("SELECT id, created_at, prompt, repository, branch, model, outcome FROM tasks {clause}");
+        let query =
+            format!("SELECT id, created_at, prompt, repository, branch, model, outcome FROM tasks {clause}");
         let mut statement = connection.prepare(&query).map_err(|e| self.failed(e))?;
         let rows = statement.query_map(values, |row| {
             let id: String = row.get(0)?;

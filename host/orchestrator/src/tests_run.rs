@@ -45,7 +45,8 @@ impl TestRun {
         let Some(counts) = &self.counts else {
             return "no numbers could be read".into();
         };
-        let mut text = format!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
+        let mut text =
+            format!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
         if !self.failures.is_empty() {
             let names: Vec<_> = self.failures.iter().take(10).map(|f| one_line(&f.name, 200)).collect();
             text.push_str(&format!(" (failed: {})", names.join(", ")));
@@ -96,7 +97,9 @@ impl TaskRun {
                     by_host: true,
                 };
                 let output = tools.invoke(permit, invocation).await.map_err(port("run the tests"))?;
-                read(output.details).ok_or_else(|| RunError::SetUp(format!("`{TOOL}` gave no result: {}", one_line(&output.content, 300))))
+                read(output.details).ok_or_else(|| {
+                    RunError::SetUp(format!("`{TOOL}` gave no result: {}", one_line(&output.content, 300)))
+                })
             })
             .await?;
         if run.command.is_empty() {

@@ -47,7 +47,11 @@ impl TaskRun {
 
     /// Runs the tests of the baseline again. A result that is worse makes a
     /// done task a partial one.
-    pub(crate) async fn verify(&self, prepared: &Prepared, ended: &mut Ended) -> Result<Option<TestRun>, RunError> {
+    pub(crate) async fn verify(
+        &self,
+        prepared: &Prepared,
+        ended: &mut Ended,
+    ) -> Result<Option<TestRun>, RunError> {
         let Some(baseline) = &prepared.baseline else {
             self.warn("the repository has no tests that were found: nothing verifies this change");
             return Ok(None);
@@ -78,8 +82,16 @@ impl TaskRun {
 fn decides_tests(path: &str) -> bool {
     let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
     let manifests = [
-        "Cargo.toml", "package.json", "pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini", "go.mod",
-        "Makefile", "conftest.py",
+        "Cargo.toml",
+        "package.json",
+        "pyproject.toml",
+        "setup.py",
+        "setup.cfg",
+        "pytest.ini",
+        "tox.ini",
+        "go.mod",
+        "Makefile",
+        "conftest.py",
     ];
     let folder = |part: &str| matches!(part, "test" | "tests" | "__tests__" | "spec");
     let stem = name.split('.').next().unwrap_or(name);
@@ -97,7 +109,15 @@ mod tests {
 
     #[test]
     fn tests_and_manifests_are_told_from_sources() {
-        for path in ["Cargo.toml", "a/package.json", "tests/a.rs", "src/__tests__/a.js", "test_a.py", "a/b_test.go", "x.spec.ts"] {
+        for path in [
+            "Cargo.toml",
+            "a/package.json",
+            "tests/a.rs",
+            "src/__tests__/a.js",
+            "test_a.py",
+            "a/b_test.go",
+            "x.spec.ts",
+        ] {
             assert!(decides_tests(path), "{path}");
         }
         for path in ["src/lib.rs", "contest/a.py", "src/latest.js", "README.md"] {

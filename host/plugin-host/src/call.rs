@@ -38,7 +38,8 @@ pub(crate) async fn run<T: Send>(
         let _place = places.acquire().await.map_err(|_| Failure::Crowded)?;
         let mut store = store(engine, state);
         body(&mut store).await.map_err(|error| {
-            store.data().log.line("error", &format!("{error:?}"));
+            // with the guest's backtrace, for its author
+            format!("{error:?}").lines().take(100).for_each(|line| store.data().log.line("error", line));
             Failure::of(&error)
         })
     };

@@ -35,7 +35,8 @@ pub(crate) use paths::normal;
 ///   order; `*` in a word stands for any text within that argument, `\` takes
 ///   the special meaning of what follows; a last word `*` stands for any
 ///   number of arguments, none included. The program must be written as the
-///   pattern has it: `sh *` does not cover `/bin/sh`.
+///   pattern has it: `sh *` does not cover `/bin/sh`. It bounds what is started,
+///   and not what that does: the workspace contains it.
 /// - `files`: globs of paths relative to the root of the work tree, under
 ///   `read` and `write`. `**` stands for any number of folders, `*` for a part
 ///   of one name. Neither includes the other.

@@ -51,7 +51,8 @@ impl Defaults {
         }
         let setting = if facts.phase == Phase::Prepare { "network.setup" } else { "network.agent" };
         let shown = if port == 443 || port == 80 { host } else { format!("{host}:{port}") };
-        let remedy = format!("`{setting} = \"{shown}\"` in the settings, or `--network {shown}`, would allow it");
+        let remedy =
+            format!("`{setting} = \"{shown}\"` in the settings, or `--network {shown}`, would allow it");
         Some((format!("the network rule of this phase is `{rule}`"), Some(remedy)))
     }
 }

@@ -126,9 +126,9 @@ impl Gate {
         for link in self.chain.subscribers(A::KIND).filter(|link| link.mutates) {
             let verdict = evaluate(link, event).await?;
             if let Decision::Transform(details) = verdict.decision {
-                effect = effect
-                    .with_details(details)
-                    .map_err(|error| fault(link, event, format!("it transformed the action to nonsense: {error}")))?;
+                effect = effect.with_details(details).map_err(|error| {
+                    fault(link, event, format!("it transformed the action to nonsense: {error}"))
+                })?;
                 event.action = effect.action();
             }
         }
@@ -172,7 +172,11 @@ impl Gate {
         }
     }
 
-    fn record(&self, event: &PolicyEvent, decided: Result<&Source, &Refusal>) -> Result<(), crate::AuditError> {
+    fn record(
+        &self,
+        event: &PolicyEvent,
+        decided: Result<&Source, &Refusal>,
+    ) -> Result<(), crate::AuditError> {
         let (decision, policy, rule, reason, remedy) = match decided {
             Ok(source) => ("allow", &source.policy, &source.rule, None, &None),
             Err(r) => {
@@ -202,7 +206,11 @@ async fn evaluate(link: &Link, event: &PolicyEvent) -> Result<Verdict, Refusal> 
 /// A mutator has had its turn; what it asks for now must be what is there.
 fn settled(link: &Link, event: &PolicyEvent, details: &Value) -> Result<(), Refusal> {
     if !link.mutates {
-        return Err(fault(link, event, "it may not change actions: the operator did not set `mutates`".into()));
+        return Err(fault(
+            link,
+            event,
+            "it may not change actions: the operator did not set `mutates`".into(),
+        ));
     }
     if *details != event.action.details {
         return Err(fault(link, event, "its changes do not settle".into()));

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sortie_core::action::{Action, ActionKind, Effect, Exec, HttpRequest, NetworkConnect, Push, RepositoryFetch};
+use sortie_core::action::{
+    Action, ActionKind, Effect, Exec, HttpRequest, NetworkConnect, Push, RepositoryFetch,
+};
 use sortie_core::event::Event;
 use sortie_core::network::NetworkRule;
 use sortie_core::{Actor, Decision, Facts, Phase, Verdict};
 use sortie_policy::{
-    Answer, Approver, Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody,
-    PolicyEvent, Question,
+    Answer, Approver, Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link,
+    Nobody, PolicyEvent, Question,
 };
 
 struct At(Phase);
@@ -60,7 +62,11 @@ impl<F: Fn(&PolicyEvent) -> Result<Verdict, Fault> + Send + Sync> Evaluator for 
     }
 }
 
-fn link(id: &str, layer: Layer, decide: impl Fn(&Action) -> Result<Decision, Fault> + Send + Sync + 'static) -> Link {
+fn link(
+    id: &str,
+    layer: Layer,
+    decide: impl Fn(&Action) -> Result<Decision, Fault> + Send + Sync + 'static,
+) -> Link {
     Link {
         id: id.into(),
         layer,
@@ -165,7 +171,8 @@ async fn a_permit_owns_the_action_as_it_was_transformed() {
     };
     let mutator = Link { mutates: true, ..link("mutator", Layer::User, rewrite) };
     let gate = gate(vec![mutator]);
-    let exec = gate.permit(&Actor::Agent, echo()).await.expect("permitted").redeem(gate.seal()).expect("ours");
+    let exec =
+        gate.permit(&Actor::Agent, echo()).await.expect("permitted").redeem(gate.seal()).expect("ours");
     assert_eq!(exec.argv, ["echo", "b"]);
 }
 

@@ -93,7 +93,9 @@ impl Client {
         }
         drop((theirs, streams));
         send_rest(&channel, &frame[sent..]).await?;
-        let (event, descriptors) = next_event(&channel).await?.ok_or(ClientError::Gone)?;
+        let Some((event, descriptors)) = next_event(&channel).await? else {
+            return self.killed_at_once(channel, ours, max_output);
+        };
         match event {
             Event::Started { .. } => {}
             Event::Failed { step, errno } => return Err(refused(spec, step, errno)),
@@ -104,6 +106,18 @@ impl Client {
             (None, Some(terminal)) => terminal_streams(terminal)?,
             _ => return Err(out_of_turn()),
         };
+        Ok(Running::new(self.clone(), channel, input, outputs, max_output))
+    }
+
+    /// The channel ended without a word: with the workspace, or because something inside killed the keeper. The
+    /// command may have run by then, and may have been that something.
+    fn killed_at_once(
+        &self,
+        channel: AsyncFd<OwnedFd>,
+        ours: Option<Ours>,
+        max_output: u64,
+    ) -> Result<Running, ClientError> {
+        let (input, outputs) = ours.filter(|_| !self.is_gone()).ok_or(ClientError::Gone)?;
         Ok(Running::new(self.clone(), channel, input, outputs, max_output))
     }
 

@@ -46,7 +46,10 @@ pub(crate) async fn run(places: &Places, arguments: DemoArguments) -> anyhow::Re
     if !arguments.json {
         println!("{}", print::report(&report));
         if report.outcome == Outcome::Done {
-            println!("{}", what_next(&folder, &origin, &report.task, report.branch.as_deref().unwrap_or_default()));
+            println!(
+                "{}",
+                what_next(&folder, &origin, &report.task, report.branch.as_deref().unwrap_or_default())
+            );
         }
     }
     Ok(of_task(report.outcome, error.as_ref()))
@@ -55,11 +58,16 @@ pub(crate) async fn run(places: &Places, arguments: DemoArguments) -> anyhow::Re
 fn folder(at: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let folder = match at {
         Some(folder) => {
-            std::fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("cannot make `{}`", folder.display()))?;
             folder
         }
         // kept: the point of a demo is to look at what it did
-        None => tempfile::Builder::new().prefix("sortie-demo-").tempdir().context("cannot make a temporary folder")?.keep(),
+        None => tempfile::Builder::new()
+            .prefix("sortie-demo-")
+            .tempdir()
+            .context("cannot make a temporary folder")?
+            .keep(),
     };
     folder.canonicalize().with_context(|| format!("cannot find `{}`", folder.display()))
 }

@@ -76,8 +76,12 @@ fn git() -> Finding {
         Ok(output) if output.status.success() => {
             Finding::good("git", String::from_utf8_lossy(&output.stdout).trim().to_owned())
         }
-        Ok(output) => Finding::bad("git", String::from_utf8_lossy(&output.stderr).trim().to_owned(), "install git"),
-        Err(error) => Finding::bad("git", format!("cannot run: {error}"), "install git; fetch and push use it"),
+        Ok(output) => {
+            Finding::bad("git", String::from_utf8_lossy(&output.stderr).trim().to_owned(), "install git")
+        }
+        Err(error) => {
+            Finding::bad("git", format!("cannot run: {error}"), "install git; fetch and push use it")
+        }
     }
 }
 
@@ -85,10 +89,15 @@ fn settings(places: &Places) -> Finding {
     let files = [&places.organisation_settings, &places.user_settings];
     for file in files {
         if let Err(error) = read_file(file) {
-            return Finding::bad("settings", error.to_string(), "mend the file, or point SORTIE_CONFIG to another");
+            return Finding::bad(
+                "settings",
+                error.to_string(),
+                "mend the file, or point SORTIE_CONFIG to another",
+            );
         }
     }
-    let there: Vec<_> = files.iter().filter(|file| file.is_file()).map(|file| file.display().to_string()).collect();
+    let there: Vec<_> =
+        files.iter().filter(|file| file.is_file()).map(|file| file.display().to_string()).collect();
     let files = if there.is_empty() { "no settings file".to_owned() } else { there.join(", ") };
     Finding::good("settings", format!("{files}; state in {}", places.home.display()))
 }
@@ -133,7 +142,10 @@ fn found(probe: &Probe) -> Vec<Finding> {
         None => Finding::bad("landlock", "the kernel has none", "namespaces and seccomp hold without it"),
     };
     vec![
-        Finding::good("sandbox", format!("namespaces and seccomp; Linux {}, commands run as {user}", probe.kernel)),
+        Finding::good(
+            "sandbox",
+            format!("namespaces and seccomp; Linux {}, commands run as {user}", probe.kernel),
+        ),
         Finding::good("memory", by(enforced.memory)),
         Finding::good("processes", by(enforced.processes)),
         cpus.optional(),

@@ -55,7 +55,7 @@ fn print(event: &StoredEvent, as_json: bool) -> std::io::Result<()> {
 
 /// The task, or an error that says how to find one.
 pub(crate) fn known_task(store: &Store, id: &TaskId) -> anyhow::Result<TaskRecord> {
-    store
-        .task(id)?
-        .ok_or_else(|| Failure::usage(format!("there is no {id}; `{} list` shows the tasks", super::program())))
+    store.task(id)?.ok_or_else(|| {
+        Failure::usage(format!("there is no {id}; `{} list` shows the tasks", super::program()))
+    })
 }

@@ -41,14 +41,20 @@ fn prompt(argument: String) -> anyhow::Result<String> {
     if prompt == "-" {
         prompt.clear();
         let limit = u64::try_from(PROMPT_MAX + 1).unwrap_or(u64::MAX);
-        std::io::stdin().lock().take(limit).read_to_string(&mut prompt).context("cannot read the task from standard input")?;
+        std::io::stdin()
+            .lock()
+            .take(limit)
+            .read_to_string(&mut prompt)
+            .context("cannot read the task from standard input")?;
     }
     let trimmed = prompt.trim();
     if trimmed.is_empty() {
         return Err(Failure::usage("the task is empty: say in words what is to be done"));
     }
     if trimmed.len() > PROMPT_MAX {
-        return Err(Failure::usage("the task is longer than 256 KiB; put what is long into a file of the repository"));
+        return Err(Failure::usage(
+            "the task is longer than 256 KiB; put what is long into a file of the repository",
+        ));
     }
     Ok(trimmed.to_owned())
 }

@@ -25,8 +25,10 @@ fn grants(id: &str) -> &'static str {
         "shell" => r#"exec = ["sh *"]"#,
         "files" => r#"files = { read = ["**"], write = ["**"] }"#,
         "git" => "git = true",
-        "tests" => r#"exec = ["*"]
-            files = { read = ["**"] }"#,
+        "tests" => {
+            r#"exec = ["*"]
+            files = { read = ["**"] }"#
+        }
         "fetch" => r#"http = ["https://*", "http://*:*", "https://*:*"]"#,
         _ => "",
     }
@@ -82,25 +84,37 @@ pub(crate) fn wanted(user: &SettingsFile, organisation: &SettingsFile) -> anyhow
 }
 
 /// Changes a first-party plugin as the settings say.
-pub(crate) fn change(all: &mut Vec<Wanted>, at: usize, settings: &PluginSettings, layer: Layer) -> anyhow::Result<()> {
+pub(crate) fn change(
+    all: &mut Vec<Wanted>,
+    at: usize,
+    settings: &PluginSettings,
+    layer: Layer,
+) -> anyhow::Result<()> {
     let id = &settings.id;
     if settings.enabled == Some(false) {
         if all[at].spec.id == RULES && layer != Layer::Organisation {
-            return Err(Failure::usage("plugin `rules`: it is switched off with `default_rules = false`, not with `enabled`"));
+            return Err(Failure::usage(
+                "plugin `rules`: it is switched off with `default_rules = false`, not with `enabled`",
+            ));
         }
         all.remove(at);
         return Ok(());
     }
     if let Some(path) = &settings.path {
         let hint = "choose another id, and switch the first-party one off with `enabled = false`";
-        return Err(Failure::usage(format!("plugin `{id}` is first-party and has no path (`{}`); {hint}", path.display())));
+        return Err(Failure::usage(format!(
+            "plugin `{id}` is first-party and has no path (`{}`); {hint}",
+            path.display()
+        )));
     }
     let wanted = &mut all[at];
     if let Some(grants) = &settings.grants {
         wanted.spec.grants = grants.clone();
     }
     if !settings.settings.is_empty() {
-        let (Some(own), Value::Object(more)) = (wanted.spec.settings.as_object_mut(), json!(settings.settings)) else {
+        let (Some(own), Value::Object(more)) =
+            (wanted.spec.settings.as_object_mut(), json!(settings.settings))
+        else {
             return Ok(());
         };
         own.extend(more);

@@ -132,8 +132,12 @@ pub(crate) fn describe(event: &Event) -> Vec<Line> {
         Event::ModelRetried { reason, wait_ms } => {
             vec![Line::new(Bad, format!("  {reason}; again in {:.1} s", *wait_ms as f64 / 1000.0))]
         }
-        Event::ToolEnded { tool, ms, failed, content, details, .. } => tool_lines(tool, *ms, *failed, content, details),
-        Event::Decision { kind, target, decision, policy, rule, reason, remedy, .. } if decision != "allow" => {
+        Event::ToolEnded { tool, ms, failed, content, details, .. } => {
+            tool_lines(tool, *ms, *failed, content, details)
+        }
+        Event::Decision { kind, target, decision, policy, rule, reason, remedy, .. }
+            if decision != "allow" =>
+        {
             let rule = rule.as_ref().map(|rule| format!("/{rule}")).unwrap_or_default();
             let reason = reason.as_deref().unwrap_or_default();
             let mut lines = vec![Line::new(
@@ -154,7 +158,8 @@ pub(crate) fn describe(event: &Event) -> Vec<Line> {
 }
 
 fn tool_lines(tool: &str, ms: u64, failed: bool, content: &str, details: &serde_json::Value) -> Vec<Line> {
-    let what = details.get("command").and_then(|c| c.as_str()).map(|c| one_line(c, SHOWN)).unwrap_or_default();
+    let what =
+        details.get("command").and_then(|c| c.as_str()).map(|c| one_line(c, SHOWN)).unwrap_or_default();
     let first = content.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let tone = if failed { Tone::Bad } else { Tone::Plain };
     vec![

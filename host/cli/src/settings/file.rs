@@ -58,7 +58,9 @@ impl NetworkSettings {
     pub(crate) fn trusted(&self) -> anyhow::Result<Vec<HostPattern>> {
         self.trusted
             .iter()
-            .map(|host| host.parse().map_err(|_| Failure::usage(format!("network.trusted: `{host}` is no host"))))
+            .map(|host| {
+                host.parse().map_err(|_| Failure::usage(format!("network.trusted: `{host}` is no host")))
+            })
             .collect()
     }
 }
@@ -160,7 +162,8 @@ pub(crate) fn read_file(path: &Path) -> anyhow::Result<SettingsFile> {
 /// Parses settings; an unknown key is an error that names the nearest known one.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, String> {
     toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let line =
+            error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         let message = error.message().to_owned();
         format!("{name}:{line}: {}", nearest_key(&message).unwrap_or(message))
     })

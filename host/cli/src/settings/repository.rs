@@ -68,7 +68,9 @@ mod tests {
 
     #[test]
     fn a_repository_cannot_set_what_only_an_operator_may() {
-        for text in ["[[plugin]]\nid = \"x\"", "default_rules = false", "model = \"a/b\"", "[network]\ntrusted = []"] {
+        for text in
+            ["[[plugin]]\nid = \"x\"", "default_rules = false", "model = \"a/b\"", "[network]\ntrusted = []"]
+        {
             assert!(RepositorySettings::parse(text).is_err(), "{text}");
         }
     }

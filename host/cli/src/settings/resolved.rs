@@ -66,8 +66,12 @@ pub(crate) fn resolve(
     limits.turns = arguments.max_turns.unwrap_or(limits.turns);
     limits.tokens = arguments.max_tokens.unwrap_or(limits.tokens);
     limits.time = arguments.max_time.unwrap_or(limits.time);
-    let rule = |pick: fn(&SettingsFile) -> &Option<NetworkRule>| pick(user).clone().or_else(|| pick(organisation).clone());
-    let either = |pick: fn(&SettingsFile) -> &Option<String>| pick(user).clone().or_else(|| pick(organisation).clone());
+    let rule = |pick: fn(&SettingsFile) -> &Option<NetworkRule>| {
+        pick(user).clone().or_else(|| pick(organisation).clone())
+    };
+    let either = |pick: fn(&SettingsFile) -> &Option<String>| {
+        pick(user).clone().or_else(|| pick(organisation).clone())
+    };
     Ok(Resolved {
         model,
         model_options: Options { reasoning_effort: effort, ..Options::default() },

@@ -41,7 +41,8 @@ impl PathRules {
         for rule in rules {
             let off = rule["workspace"] == Value::Bool(false);
             let conditions = rule["match"].as_object();
-            let only_paths = conditions.is_some_and(|c| c.keys().all(|key| key == "path" || key == "operation"));
+            let only_paths =
+                conditions.is_some_and(|c| c.keys().all(|key| key == "path" || key == "operation"));
             if off || rule["decision"] != "deny" || !only_paths {
                 continue;
             }
@@ -86,7 +87,10 @@ impl PathRules {
         for list in [&mut paths.masks, &mut paths.read_only] {
             list.sort();
             if list.len() > MOUNTS_MAX {
-                let message = format!("path rules match {} paths of the repository; at most {MOUNTS_MAX} can be enforced", list.len());
+                let message = format!(
+                    "path rules match {} paths of the repository; at most {MOUNTS_MAX} can be enforced",
+                    list.len()
+                );
                 return Err(io::Error::other(message));
             }
         }

@@ -27,6 +27,7 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 /// Builds into a folder of its own: the outer cargo holds the lock of its own.
+#[expect(clippy::disallowed_methods, reason = "the test runs cargo, and no task is there")]
 fn build() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

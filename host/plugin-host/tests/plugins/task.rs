@@ -98,6 +98,7 @@ impl Evaluator for Refuses {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the test assembles a task of its own")]
 pub(crate) fn gate(links: Vec<Link>, decisions: &Decisions) -> Arc<Gate> {
     let defaults = Defaults {
         repository: "https://a.example/r".into(),

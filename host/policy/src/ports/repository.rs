@@ -38,6 +38,12 @@ pub trait Repository: Send + Sync {
     /// `Internal` if the work tree cannot be read.
     async fn changes(&self, against: Against) -> Result<Vec<Change>, PortError>;
 
+    /// What the user should know about what was read so far, such as files
+    /// that are left out; each is told once.
+    fn take_notices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Branch, base and head.
     ///
     /// # Errors

@@ -28,7 +28,8 @@ pub trait Tools: Send + Sync {
     /// # Errors
     /// The tool's own, or `Timeout`, `Cancelled`, `Internal` with a short
     /// text if the tool trapped.
-    async fn invoke(&self, permit: Permit<ToolCall>, invocation: Invocation) -> Result<ToolOutput, PortError>;
+    async fn invoke(&self, permit: Permit<ToolCall>, invocation: Invocation)
+    -> Result<ToolOutput, PortError>;
 }
 
 /// A tool and where it comes from.

@@ -131,6 +131,7 @@ fn wait_for(inside: Pid) -> ! {
 }
 
 fn become_init(plan: &Plan) -> Result<Never, Failure> {
+    #[expect(clippy::disallowed_methods, reason = "the helper becomes init, inside of the sandbox")]
     let mut init = Command::new(mounts::INIT);
     init.arg0("sortie-init").env_clear().current_dir(WORKSPACE);
     if plan.bound_memory {

@@ -90,6 +90,7 @@ fn enforced(config: &SandboxConfig, cgroup: Result<&Cgroup, &str>) -> Result<Enf
 
 fn spawn(config: &SandboxConfig, control: OwnedFd) -> Result<Child, SandboxError> {
     // No environment: the host's may hold keys, and the helper stays.
+    #[expect(clippy::disallowed_methods, reason = "starts the helper that makes the sandbox")]
     let helper = Command::new(&config.helper)
         .arg(HELPER_ARGUMENT)
         .env_clear()

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sortie_core::Phase;
 use sortie_policy::FactsSource;
@@ -41,7 +42,9 @@ impl Running {
         let mut stream = self.open().await;
         stream.write_all(request.as_bytes()).await.expect("the proxy reads");
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("the proxy answers with text");
+        // what is let through by mistake is an open tunnel, and would never end
+        let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_string(&mut answer)).await;
+        read.expect("the proxy closes").expect("the proxy answers with text");
         answer
     }
 

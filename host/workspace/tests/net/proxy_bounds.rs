@@ -52,6 +52,25 @@ async fn a_head_that_never_ends_is_given_up() {
     assert_eq!(running.proxy.traffic().requests, 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_head_that_comes_byte_by_byte_is_given_up() {
+    let running = Running::over_loopback(&World::under("all"));
+    let (mut from, mut to) = running.open().await.into_split();
+    // each byte in time, for longer than a head may take
+    let trickle = tokio::spawn(async move {
+        for byte in b"CONNECT".iter().cycle().take(1000) {
+            if to.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    });
+    let mut answer = Vec::new();
+    let _ = from.read_to_end(&mut answer).await;
+    assert!(!trickle.is_finished(), "the proxy read it to its end");
+    assert_eq!(running.proxy.traffic().requests, 0);
+}
+
 #[tokio::test]
 async fn a_tunnel_in_which_nothing_moves_is_closed() {
     let server = echo().await;
@@ -112,7 +131,10 @@ async fn connections_beyond_the_limit_wait_for_a_place_and_tunnels_hold_theirs()
 #[tokio::test]
 async fn stopping_closes_tunnels_and_the_listener() {
     let server = echo().await;
-    let running = Running::over_loopback(&World::under(&server.to_string()));
+    // nothing but the stop ends them within the hour
+    let hour = Duration::from_secs(3600);
+    let limits = ProxyLimits { head: hour, idle: hour, ..ProxyLimits::default() };
+    let running = Running::start(&World::under(&server.to_string()), Arc::new(SystemWire), limits);
     let mut open = tunnel(&running, server).await;
     let mut waiting = running.open().await;
     running.proxy.stop().await;

@@ -68,6 +68,42 @@ async fn what_a_command_left_running_ends_when_the_command_is_let_go() {
 }
 
 #[tokio::test]
+async fn short_commands_that_leave_something_running_do_not_hold_up_the_next() {
+    let inside = Box::start().await;
+    let mut left = Vec::new();
+    for _ in 0..50 {
+        let mut running = inside.spawn(&inside.spec(&["/bin/sh", "-c", "sleep 77777 &"]), Stdin::Null).await;
+        assert_eq!(outcome(&mut running).await.exit, Exit::Code(0));
+        left.push(running);
+    }
+    assert_eq!(runaways(&inside).await, 50);
+    drop(left);
+    nothing_is_left(&inside).await;
+}
+
+#[tokio::test]
+async fn a_storm_of_all_kinds_of_ends_leaves_init_at_work() {
+    let inside = Box::start().await;
+    let specs =
+        ["true", "sleep 77777", "sleep 77777 & true", "setsid sleep 77777 & sleep 77777", "kill -9 $PPID"]
+            .map(|script| inside.spec(&["/bin/sh", "-c", script]));
+    for _ in 0..20 {
+        let one = async |number: usize| {
+            let spec = &specs[number % specs.len()];
+            let mut running = inside.sandbox.client().spawn(spec, Stdin::Null, 0).await.expect("it starts");
+            match number % 3 {
+                0 => drop(running),
+                1 => running.kill(),
+                _ => drop(running.next(Duration::from_millis(number as u64 % 7)).await),
+            }
+        };
+        futures_util::future::join_all((0..30).map(one)).await;
+    }
+    nothing_is_left(&inside).await;
+    assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");
+}
+
+#[tokio::test]
 async fn killing_ones_keeper_is_killing_oneself() {
     let inside = Box::start().await;
     let script = format!("{RUNAWAY} sleep 0.1; kill -9 $PPID; sleep 77777");

@@ -130,7 +130,8 @@ impl Box {
     }
 
     pub(crate) async fn spawn(&self, spec: &Spec, stdin: Stdin) -> Running {
-        self.sandbox.client().spawn(spec, stdin, 64 << 20).await.expect("the command starts")
+        let spawned = self.sandbox.client().spawn(spec, stdin, 64 << 20);
+        tokio::time::timeout(LONG, spawned).await.expect("init answers").expect("the command starts")
     }
 
     pub(crate) async fn run(&self, argv: &[&str]) -> Outcome {

@@ -98,5 +98,7 @@ fn wait_for_cancel(_: &Call) -> Result<String, Error> {
     while !control::cancelled() {
         monotonic_clock::subscribe_duration(1_000_000).block();
     }
+    // tidying up takes a while
+    monotonic_clock::subscribe_duration(1_000_000).block();
     Ok(format!("tidied up with {}", if control::remaining_ms() > 0 { "time left" } else { "no time left" }))
 }

@@ -1,0 +1,113 @@
+//! Numbers, and the targets beside them.
+
+use std::time::{Duration, Instant};
+
+/// One line of the table.
+struct Row {
+    what: String,
+    value: f64,
+    unit: &'static str,
+    /// The target: no more than this.
+    most: Option<f64>,
+}
+
+/// What was measured.
+pub(crate) struct Table {
+    rows: Vec<Row>,
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        Self { rows: Vec::new() }
+    }
+
+    /// A number without a target.
+    pub(crate) fn note(&mut self, what: impl Into<String>, value: f64, unit: &'static str) {
+        self.rows.push(Row { what: what.into(), value, unit, most: None });
+    }
+
+    /// A number that is to be no more than `most`.
+    pub(crate) fn target(&mut self, what: impl Into<String>, value: f64, unit: &'static str, most: f64) {
+        self.rows.push(Row { what: what.into(), value, unit, most: Some(most) });
+    }
+
+    pub(crate) fn missed(&self) -> bool {
+        self.rows.iter().any(Row::missed)
+    }
+
+    pub(crate) fn print(&self) {
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        println!("\n{cores} cores; medians unless it says otherwise\n");
+        for row in &self.rows {
+            let target = row.most.map_or_else(String::new, |most| {
+                format!("at most {most} {}: {}", row.unit, if row.missed() { "missed" } else { "met" })
+            });
+            println!("{:<64} {:>9.2} {:<5} {target}", row.what, row.value, row.unit);
+        }
+    }
+}
+
+impl Row {
+    fn missed(&self) -> bool {
+        self.most.is_some_and(|most| self.value > most)
+    }
+}
+
+/// Times of the same thing done many times.
+#[derive(Clone, Default)]
+pub(crate) struct Times(Vec<Duration>);
+
+impl Times {
+    pub(crate) fn push(&mut self, time: Duration) {
+        self.0.push(time);
+    }
+
+    /// Waits for the work and keeps the time that it took.
+    pub(crate) async fn time<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let start = Instant::now();
+        let result = work.await;
+        self.push(start.elapsed());
+        result
+    }
+
+    /// The time that this share of the times is no longer than; 0.5 is the median.
+    pub(crate) fn at(&self, share: f64) -> Duration {
+        let mut times = self.0.clone();
+        times.sort_unstable();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length")]
+        let place = (times.len() as f64 * share) as usize;
+        times.get(place.min(times.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn median(&self) -> Duration {
+        self.at(0.5)
+    }
+}
+
+impl Extend<Duration> for Times {
+    fn extend<I: IntoIterator<Item = Duration>>(&mut self, times: I) {
+        self.0.extend(times);
+    }
+}
+
+impl IntoIterator for Times {
+    type Item = Duration;
+    type IntoIter = std::vec::IntoIter<Duration>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+pub(crate) fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+pub(crate) fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// How many times as long the first is as the second.
+pub(crate) fn ratio(first: Duration, second: Duration) -> f64 {
+    first.as_secs_f64() / second.as_secs_f64()
+}
