@@ -70,17 +70,16 @@ impl Times {
         result
     }
 
-    /// The time that this share of the times is no longer than; 0.5 is the median.
-    pub(crate) fn at(&self, share: f64) -> Duration {
+    /// The time that so many of 100 times are no longer than; 50 is the median.
+    pub(crate) fn percentile(&self, percent: usize) -> Duration {
         let mut times = self.0.clone();
         times.sort_unstable();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length")]
-        let place = (times.len() as f64 * share) as usize;
+        let place = times.len() * percent / 100;
         times.get(place.min(times.len().saturating_sub(1))).copied().unwrap_or_default()
     }
 
     pub(crate) fn median(&self) -> Duration {
-        self.at(0.5)
+        self.percentile(50)
     }
 }
 

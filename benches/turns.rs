@@ -29,7 +29,7 @@ pub(crate) fn measure(cache: &Path, table: &mut Table) -> anyhow::Result<()> {
     let peak = site.run("watched", TURNS, true)?.peak;
 
     table.target("a turn with `echo`, from request to request", millis(turns.median()), "ms", 5.0);
-    table.note("  95 of 100 turns take at most", millis(turns.at(0.95)), "ms");
+    table.note("  95 of 100 turns take at most", millis(turns.percentile(95)), "ms");
     table.note("  of it the tool call with its permits", millis(calls.median()), "ms");
     table.note("  synced commits of a turn", per_turn(many, few), "");
     table.target(

@@ -87,7 +87,7 @@ fn a_javascript_package_is_repaired_and_its_tests_are_counted() {
         after: [95, 0, 0],
     };
     project.check(|folder| {
-        fetch(folder, "npm", &["pack", "--silent", "shell-quote@1.6.1"])?;
+        fetch(folder, "npm", &["pack", "--loglevel=error", "shell-quote@1.6.1"])?;
         unpack(folder, "shell-quote-1.6.1.tgz");
         Ok(folder.join("package"))
     });
@@ -209,8 +209,7 @@ fn fetch(folder: &Path, program: impl AsRef<OsStr>, arguments: &[&str]) -> Resul
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    let last = text.trim().lines().last().unwrap_or_default();
-    Err(format!("{} {arguments:?}: {}: {last}", program.display(), output.status))
+    Err(format!("{} {arguments:?}: {}\n{}", program.display(), output.status, text.trim()))
 }
 
 fn unpack(folder: &Path, archive: &str) {

@@ -72,6 +72,10 @@ pub enum AgentError {
     Journal(#[from] JournalError),
 }
 
+/// What the model is told when it goes in circles.
+const CIRCLES: &str = "You are going in circles: the same call gave the same result, or the same failure, several \
+                       times. Try something else, or finish as `blocked`.";
+
 /// What a tool call came to.
 struct CallResult {
     content: String,
@@ -130,12 +134,10 @@ impl Agent {
         let tools = self.tools.list();
         let mut specs: Vec<_> = tools.iter().map(|tool| tool.spec.clone()).collect();
         specs.extend(builtin::specs());
+        let (system, text) = (brief.system(), brief.first_message());
+        self.journal.append(Event::ConversationStarted { system: system.clone(), message: text.clone() });
         Work {
-            conversation: Conversation {
-                system: brief.system(),
-                messages: vec![Message::User { text: brief.first_message() }],
-                tools: specs,
-            },
+            conversation: Conversation { system, messages: vec![Message::User { text }], tools: specs },
             tools: tools.into_iter().map(|tool| (tool.spec.name.clone(), tool)).collect(),
             watch: LoopWatch::default(),
             started: Instant::now(),
@@ -143,6 +145,13 @@ impl Agent {
             empty: 0,
             warned: false,
         }
+    }
+
+    /// Says something to the model, between its turns.
+    fn tell(&self, work: &mut Work, text: impl Into<String>) {
+        let text = text.into();
+        self.journal.append(Event::ConversationTold { text: text.clone() });
+        work.conversation.messages.push(Message::User { text });
     }
 
     fn must_stop(&self, work: &Work) -> Option<Ended> {
@@ -175,7 +184,7 @@ impl Agent {
             let text = format!(
                 "The budget is nearly spent ({turns} turns left at most). Verify what you have and finish."
             );
-            work.conversation.messages.push(Message::User { text });
+            self.tell(work, text);
         }
     }
 
@@ -222,7 +231,7 @@ impl Agent {
         }
         work.empty = 0;
         let mut finish = None;
-        let mut stuck = false;
+        let (mut circles, mut stuck) = (false, false);
         for (at, (id, name, arguments)) in calls.into_iter().enumerate() {
             let result = if at >= CALLS_PER_REPLY {
                 CallResult::failure(format!("not run: at most {CALLS_PER_REPLY} calls are run of one reply"))
@@ -231,15 +240,14 @@ impl Agent {
             } else {
                 self.call(work, id, name, arguments).await?
             };
-            let advice = work.watch.note(name, arguments, &result.content, result.failed);
-            stuck |= advice == Advice::Stop;
-            let mut content = result.content;
-            if advice == Advice::Warn {
-                content.push_str("\n\n[You are going in circles: this has given the same several times. Try something else, or finish as `blocked`.]");
+            match work.watch.note(name, arguments, &result.content, result.failed) {
+                Advice::Continue => {}
+                Advice::Warn => circles = true,
+                Advice::Stop => stuck = true,
             }
             work.conversation.messages.push(Message::ToolResult {
                 call_id: id.clone(),
-                content,
+                content: result.content,
                 failed: result.failed,
             });
             if self.cancel.is_cancelled() {
@@ -249,6 +257,9 @@ impl Agent {
         if stuck && finish.is_none() {
             let summary = "the agent went in circles and was stopped".to_owned();
             return Ok(Some(Ended { outcome: Outcome::Failed, title: String::new(), summary }));
+        }
+        if circles {
+            self.tell(work, CIRCLES);
         }
         Ok(finish.map(ended))
     }
@@ -278,7 +289,7 @@ impl Agent {
         } else {
             "Your reply was empty. Go on with the task, or call `finish`."
         };
-        work.conversation.messages.push(Message::User { text: text.into() });
+        self.tell(work, text);
         None
     }
 

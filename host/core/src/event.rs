@@ -71,6 +71,22 @@ pub enum Event {
         /// What it says.
         text: String,
     },
+    /// The agent takes the task up. With the events below, from which every
+    /// later message follows, the conversation can be built again.
+    #[serde(rename = "conversation.started")]
+    ConversationStarted {
+        /// The system prompt.
+        system: String,
+        /// The first message.
+        message: String,
+    },
+    /// The platform says something to the model, such as that a budget is
+    /// nearly spent.
+    #[serde(rename = "conversation.told")]
+    ConversationTold {
+        /// What it says.
+        text: String,
+    },
     /// The model is asked. An intent.
     #[serde(rename = "model.requested")]
     ModelRequested {

@@ -14,7 +14,8 @@ pub fn clip(text: &str, max: usize) -> Cow<'_, str> {
 /// Removes what would steer a terminal: escape sequences (ECMA-48 CSI, OSC
 /// and the other string sequences), and control characters except line feed
 /// and tab. Bidirectional overrides (U+202A to U+202E, U+2066 to U+2069) go
-/// too: they make a command read as another one.
+/// too: they make a command read as another one. Line ends stay as they are,
+/// `\r\n` included.
 pub fn strip_escapes(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -34,6 +35,8 @@ pub fn strip_escapes(text: &str) -> String {
             '\u{9b}' => skip_control_sequence(&mut chars),
             '\u{90}' | '\u{98}' | '\u{9d}' | '\u{9e}' | '\u{9f}' => skip_string_sequence(&mut chars),
             '\n' | '\t' => out.push(c),
+            // alone it would return to the line's beginning and overwrite it
+            '\r' if chars.peek() == Some(&'\n') => out.push(c),
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
             c if c.is_control() => {}
             c => out.push(c),
@@ -79,7 +82,7 @@ mod tests {
     fn terminal_escapes_are_removed_and_text_stays() {
         assert_eq!(strip_escapes("a\u{1b}[31mred\u{1b}[0m b"), "ared b");
         assert_eq!(strip_escapes("x\u{1b}]0;title\u{7}y"), "xy");
-        assert_eq!(strip_escapes("x\u{1b}]8;;http://a\u{1b}\\y\r\n\tz\u{8}"), "xy\n\tz");
+        assert_eq!(strip_escapes("x\u{1b}]8;;http://a\u{1b}\\y\r\n\tz\u{8}\rw"), "xy\r\n\tzw");
         assert_eq!(strip_escapes("rm \u{202e}txt"), "rm txt");
     }
 

@@ -187,7 +187,7 @@ impl TaskRun {
             task: run.plan.id.to_string(),
             prompt: run.plan.prompt.clone(),
             repository: run.plan.repository.clone(),
-            model: format!("{}/{}", run.model.provider(), run.model.name()),
+            model: run.model_name(),
             workspace: run.plan.backend.clone(),
             branch: run.plan.branch.clone(),
         });
@@ -283,6 +283,12 @@ impl TaskRun {
 
     pub(crate) fn warn(&self, text: impl Into<String>) {
         self.journal_append(Event::Warning { text: text.into() });
+    }
+
+    /// The model as `--model` takes it.
+    fn model_name(&self) -> String {
+        let separator = if self.model.provider() == "scripted" { ':' } else { '/' };
+        format!("{}{separator}{}", self.model.provider(), self.model.name())
     }
 
     fn report(&self, ended: Ended, progress: Progress) -> Report {

@@ -31,6 +31,9 @@ pub(crate) struct TestRun {
     pub(crate) counts: Option<TestCounts>,
     #[serde(default)]
     failures: Vec<Failure>,
+    /// The status that the command ended with; none if it was killed.
+    #[serde(default)]
+    exit_code: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -54,6 +57,13 @@ impl TestRun {
         text
     }
 
+    /// Whether the tests did not run at all: they do not build, or their
+    /// runner does not start. The tool names that failure itself.
+    pub(crate) fn did_not_run(&self) -> bool {
+        let nothing = self.counts.as_ref().is_none_or(|counts| counts.passed == 0 && counts.failed <= 1);
+        nothing && self.failures.iter().any(|failure| matches!(failure.name.as_str(), "build" | "run"))
+    }
+
     /// Why this run is worse than an earlier one, if it is.
     pub(crate) fn worse_than(&self, earlier: &Self) -> Option<String> {
         match (&earlier.counts, &self.counts) {
@@ -63,6 +73,10 @@ impl TestRun {
             }
             (Some(before), Some(now)) if now.passed < before.passed => {
                 Some(format!("{} tests pass, {} did before", now.passed, before.passed))
+            }
+            // a coverage threshold, a warning that counts as an error
+            _ if earlier.exit_code == Some(0) && self.exit_code != Some(0) => {
+                Some("the test command succeeded before and does not now, whatever its numbers say".into())
             }
             _ => None,
         }
@@ -136,6 +150,21 @@ mod tests {
         assert!(run(Some((9, 2))).worse_than(&run(Some((10, 1)))).is_some());
         assert!(run(Some((8, 1))).worse_than(&run(Some((10, 1)))).is_some());
         assert!(run(None).worse_than(&run(Some((10, 1)))).is_some());
+    }
+
+    #[test]
+    fn tests_that_cannot_begin_are_told_from_tests_that_fail() {
+        let failed =
+            |name: &str| TestRun { failures: vec![Failure { name: name.into() }], ..run(Some((0, 1))) };
+        assert!(failed("build").did_not_run() && failed("run").did_not_run());
+        assert!(!failed("tests::adds").did_not_run() && !run(Some((3, 0))).did_not_run());
+    }
+
+    #[test]
+    fn a_command_that_no_longer_succeeds_is_worse_whatever_its_numbers_say() {
+        let ended = |code| TestRun { exit_code: Some(code), ..run(Some((10, 0))) };
+        assert!(ended(1).worse_than(&ended(0)).is_some());
+        assert_eq!(ended(1).worse_than(&ended(1)), None);
     }
 
     #[test]

@@ -58,8 +58,10 @@ impl TaskRun {
         };
         self.report_changed_tests().await?;
         let last = self.run_tests(&*prepared.tools, Some(baseline), "final").await?.unwrap_or_default();
-        if let Some(why) = last.worse_than(baseline) {
-            self.warn(format!("the tests are worse than before: {why}"));
+        let not_run =
+            || last.did_not_run().then(|| "the tests could not run, so that nothing verifies this".into());
+        if let Some(why) = last.worse_than(baseline).or_else(not_run) {
+            self.warn(format!("not verified: {why}"));
             ended.outcome = Outcome::Partial;
             ended.summary.push_str(&format!("\n\nVerification: {why}."));
         }

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example exec_cost -- PATH_OF_SORTIE_INIT [ROUNDS]`
 
+#![expect(clippy::disallowed_methods, reason = "a bare fork and exec is what is compared")]
+
 use std::os::unix::fs::chown;
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 //! that tells what is under way.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use console::style;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,6 +13,9 @@ use sortie_core::text::{one_line, strip_escapes};
 
 /// Characters of one thing on a line.
 const SHOWN: usize = 100;
+
+/// How often progress is printed where there is no terminal.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 /// How a line is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub(crate) struct Screen {
     busy: ProgressBar,
     /// Text of the reply that is arriving, for the busy line.
     reply: Mutex<String>,
+    /// When progress was last printed.
+    told: Mutex<Instant>,
 }
 
 impl Screen {
@@ -63,7 +68,7 @@ impl Screen {
         let busy = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         let template = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}");
         busy.set_style(template.expect("the template is well-formed"));
-        Self { busy, reply: Mutex::new(String::new()) }
+        Self { busy, reply: Mutex::new(String::new()), told: Mutex::new(Instant::now()) }
     }
 
     pub(crate) fn show(&self, event: &Event) {
@@ -71,6 +76,9 @@ impl Screen {
             self.busy.reset_elapsed();
             self.busy.set_message(doing);
             self.busy.enable_steady_tick(Duration::from_millis(120));
+        }
+        if self.busy.is_hidden() {
+            self.show_plainly(event);
         }
         match event {
             Event::Progress { text } => self.busy.set_message(one_line(text, SHOWN)),
@@ -87,6 +95,21 @@ impl Screen {
         if let Event::TaskEnded(_) = event {
             self.busy.finish_and_clear();
         }
+    }
+
+    /// Without a terminal: what begins, and every now and then how far it is.
+    fn show_plainly(&self, event: &Event) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::StepStarted { step, detail } => {
+                eprintln!("  {} …", one_line(&format!("{step} {detail}"), SHOWN))
+            }
+            Event::Progress { text } if told.elapsed() >= PROGRESS => {
+                eprintln!("    {}", one_line(text, SHOWN))
+            }
+            _ => return,
+        }
+        *told = Instant::now();
     }
 
     fn arriving(&self, text: &str) -> String {
@@ -117,6 +140,8 @@ pub(crate) fn describe(event: &Event) -> Vec<Line> {
             Line::new(Faint, format!("  {repository}, {model}, workspace {workspace}, branch {branch}")),
         ],
         Event::PhaseStarted { phase } => vec![Line::new(Heading, phase.name())],
+        // their numbers follow
+        Event::StepEnded { step, ok: true, .. } if step == "baseline" || step == "final" => Vec::new(),
         Event::StepEnded { step, ms, ok: true, detail } => {
             vec![Line::new(Plain, format!("  {step} {}", with_time(&one_line(detail, SHOWN), *ms)))]
         }

@@ -35,7 +35,7 @@ pub(crate) struct SettingsFile {
     pub(crate) author: AuthorSettings,
     /// How tests are run.
     pub(crate) test: TestSettings,
-    /// Rules for the policy `rules`; see docs/policies.md.
+    /// Rules for the policy `rules`; see docs/plugins.md.
     pub(crate) rule: Vec<toml::Table>,
     /// Tools and policies.
     pub(crate) plugin: Vec<PluginSettings>,

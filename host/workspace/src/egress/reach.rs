@@ -136,7 +136,7 @@ impl Reach {
         addresses.truncate(MAX_ADDRESSES);
         match (addresses.is_empty(), objection) {
             (false, _) => Ok(addresses),
-            (true, Some((address, why))) => Err(not_public(target, phase, address, &why)),
+            (true, Some((address, why))) => Err(not_public(target, address, &why)),
             (true, None) => Err(unavailable(format!("`{}` has no address", target.host))),
         }
     }
@@ -192,15 +192,14 @@ fn unavailable(message: String) -> PortError {
     PortError::new(ErrorCode::Unavailable, message)
 }
 
-fn not_public(target: &Target, phase: Phase, address: IpAddr, why: &str) -> PortError {
-    let setting = if phase == Phase::Prepare { "network.setup" } else { "network.agent" };
+fn not_public(target: &Target, address: IpAddr, why: &str) -> PortError {
     let host = &target.host;
     let what = if target.address().is_some() {
         format!("{host} is not a public address ({why})")
     } else {
         format!("{host} has no public address ({address}: {why})")
     };
-    let remedy = format!("a rule that names the host itself would allow it: `{setting} = \"{target}\"`");
+    let remedy = format!("`trusted = [\"{target}\"]` under `[network]` in the settings would allow it");
     let rule = Some("egress/public-addresses".to_owned());
     PortError { rule, ..PortError::new(ErrorCode::Denied, format!("{what}; {remedy}")) }
 }

@@ -1,6 +1,9 @@
 //! Files and egress, through their ports and a real gate.
 
-#![expect(clippy::disallowed_methods, reason = "the tests are both ends: they make the gate, and play the outside")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the tests are both ends: they make the gate, and play the outside"
+)]
 
 mod file_changes;
 mod file_escapes;

@@ -63,8 +63,7 @@ async fn refuses_a_name_without_a_public_address_and_says_what_would_allow_it() 
         let error = dial(&World::under("all"), &wire, "intra.example", 443).await.expect_err(address);
         assert_eq!(error.code, ErrorCode::Denied, "{address}");
         assert_eq!(error.rule.as_deref(), Some("egress/public-addresses"));
-        let remedy =
-            "a rule that names the host itself would allow it: `network.agent = \"intra.example:443\"`";
+        let remedy = "`trusted = [\"intra.example:443\"]` under `[network]` in the settings would allow it";
         assert!(error.message.ends_with(remedy), "{}", error.message);
         assert!(wire.connected().is_empty(), "{address}");
     }

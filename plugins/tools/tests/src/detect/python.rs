@@ -111,9 +111,13 @@ impl Evidence {
         for path in tests.iter().take(MAX_LOOKED_AT) {
             let Some(text) = tree::read(path)? else { continue };
             let cases = ["TestCase)", "TestCase,", "TestCase):"].iter().any(|case| text.contains(case));
-            let plain =
-                text.lines().any(|line| line.starts_with("def test") || line.starts_with("async def test"))
-                    || (!cases && text.lines().any(|line| line.starts_with("class Test")));
+            // unittest's own hooks: pytest would run the one as a test and ignore the other
+            let hooks = text.contains("def load_tests(") || text.contains("def test_suite(");
+            let plain = !hooks
+                && (text
+                    .lines()
+                    .any(|line| line.starts_with("def test") || line.starts_with("async def test"))
+                    || (!cases && text.lines().any(|line| line.starts_with("class Test"))));
             let imports = text.lines().map(str::trim_start).any(|line| {
                 line == "import pytest"
                     || line.starts_with("from pytest ")
