@@ -112,7 +112,7 @@ async fn a_host_that_the_rule_names_may_have_any_address_at_that_port_alone() {
     world.facts.enter(Phase::Prepare);
     let error = dial(&world, &wire, "intra.example", 8080).await.expect_err("another phase");
     assert_eq!(error.code, ErrorCode::Denied);
-    assert!(error.message.contains("network.setup"), "{}", error.message);
+    assert!(error.message.contains("trusted = ["), "{}", error.message);
 }
 
 #[tokio::test]
