@@ -96,7 +96,6 @@ async fn credentials_and_sockets_of_the_host_are_not_there() {
         "/etc/ssh",
         "/etc/ssl/private",
         "/etc/gitconfig",
-        "/root/.bashrc",
         "/home",
         "/var/run/docker.sock",
         "/run/docker.sock",
@@ -122,7 +121,9 @@ async fn credentials_and_sockets_of_the_host_are_not_there() {
         [".ssh", ".aws", ".config", ".docker", ".gnupg", ".netrc", ".npmrc", ".pypirc", ".gitconfig"]
             .map(below),
     );
-    paths.extend([".cargo/credentials.toml", ".cargo/registry", ".kube", ".bash_history"].map(below));
+    paths.extend(
+        [".cargo/credentials.toml", ".cargo/registry", ".kube", ".bash_history", ".bashrc"].map(below),
+    );
     let mut checks = Checks::default();
     for path in &paths {
         // The one home that is there is the commands' own.
