@@ -64,7 +64,7 @@ impl FromStr for TaskId {
         if short.len() == LENGTH && short.bytes().all(|b| ALPHABET.contains(&b)) {
             Ok(Self(format!("task-{short}")))
         } else {
-            Err(InvalidTaskId(crate::text::clip(text, 80).into_owned()))
+            Err(InvalidTaskId(crate::text::one_line(text, 80)))
         }
     }
 }

@@ -45,13 +45,23 @@ impl NetworkRule {
     }
 
     /// Whether the rule names this host itself: then its address may be one
-    /// that is not public.
+    /// that is not public. A wildcard names nobody: whoever may add a name
+    /// beneath it could point that at this machine or its neighbours.
     pub fn names(&self, host: &str, port: u16) -> bool {
-        matches!(self, Self::Hosts(patterns) if patterns.iter().any(|p| p.matches(host, port)))
+        matches!(self, Self::Hosts(patterns) if patterns.iter().any(|p| !p.subdomains && p.matches(host, port)))
     }
 }
 
 impl HostPattern {
+    /// The pattern that stands for this host and port and for nothing else;
+    /// none if there is no such pattern.
+    pub fn only(host: &str, port: u16) -> Option<Self> {
+        let host = canonical_host(host);
+        let bracketed = if host.contains(':') { format!("[{host}]") } else { host };
+        let port = if port == 443 || port == 80 { String::new() } else { format!(":{port}") };
+        format!("{bracketed}{port}").parse().ok().filter(|pattern: &Self| !pattern.subdomains)
+    }
+
     /// Whether this pattern stands for the host and port.
     pub fn matches(&self, host: &str, port: u16) -> bool {
         let host = canonical_host(host);
@@ -82,7 +92,11 @@ impl FromStr for HostPattern {
         let (host, port) = if let Some(inner) = rest.strip_prefix('[') {
             let (address, tail) = inner.split_once(']').ok_or_else(invalid)?;
             address.parse::<std::net::Ipv6Addr>().map_err(|_| invalid())?;
-            (address, tail.strip_prefix(':'))
+            match tail.split_once(':') {
+                Some(("", port)) => (address, Some(port)),
+                None if tail.is_empty() => (address, None),
+                _ => return Err(invalid()),
+            }
         } else if rest.parse::<std::net::Ipv6Addr>().is_ok() {
             (rest, None)
         } else {
@@ -105,9 +119,11 @@ impl fmt::Display for HostPattern {
         if self.subdomains {
             f.write_str("*.")?;
         }
-        match (self.host.contains(':'), self.port) {
-            (true, _) => write!(f, "[{}]", self.host)?,
-            (false, _) => f.write_str(&self.host)?,
+        match self.host.as_str() {
+            address if address.contains(':') => write!(f, "[{address}]")?,
+            // as a whole rule, `all` and `none` are not hosts: the dot makes them hosts again
+            word @ ("all" | "none") => write!(f, "{word}.")?,
+            host => f.write_str(host)?,
         }
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
@@ -180,15 +196,42 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_rule() {
-        for bad in ["", "a b", "-x", "host:0", "host:99999", "[::1", "http://x/y"] {
+        for bad in ["", "a b", "-x", "host:0", "host:99999", "[::1", "[::1]80", "[::1]x:80", "http://x/y"] {
             assert!(bad.parse::<NetworkRule>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_rule_reads_back_as_it_prints() {
-        for text in ["none", "all", "a.example,*.b.example:8443,[::1]:80"] {
+        for text in ["none", "all", "a.example,*.b.example:8443,[::1]:80", "all.", "none.:81"] {
             assert_eq!(text.parse::<NetworkRule>().expect("a rule").to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_wildcard_names_no_host_whose_address_need_not_be_public() {
+        let rule: NetworkRule = "*.example.org,a.example.org".parse().expect("a rule");
+        assert!(rule.permits("b.example.org", 443) && !rule.names("b.example.org", 443));
+        assert!(rule.names("a.example.org", 443));
+        assert!(!NetworkRule::All.names("a.example.org", 443));
+    }
+
+    #[test]
+    fn the_pattern_of_one_host_lets_no_other_through() {
+        for (host, port, text) in [
+            ("A.example.", 443, "a.example"),
+            ("a.example", 8443, "a.example:8443"),
+            ("::1", 8443, "[::1]:8443"),
+            ("[::1]", 80, "[::1]"),
+            ("all", 443, "all."),
+            ("none", 81, "none.:81"),
+        ] {
+            assert_eq!(HostPattern::only(host, port).expect("a pattern").to_string(), text);
+            let rule: NetworkRule = text.parse().expect("a rule");
+            assert!(rule.permits(host, port) && !rule.permits("other.example", port), "{text}");
+        }
+        for odd in ["", "*.example", "a,all", "a b", "a\u{1b}[31m"] {
+            assert_eq!(HostPattern::only(odd, 443), None, "{odd}");
         }
     }
 }

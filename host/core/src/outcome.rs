@@ -66,7 +66,8 @@ pub struct Usage {
 pub struct RefusedAction {
     /// Kind and target, such as `push refs/heads/main`.
     pub action: String,
-    /// The policy that refused, or `default` or `grant`.
+    /// The policy that refused; `default` where none had a say, `audit` where
+    /// the decision could not be recorded.
     pub policy: String,
     /// Its rule, if it named one.
     pub rule: Option<String>,

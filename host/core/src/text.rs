@@ -51,12 +51,11 @@ pub fn strip_escapes(text: &str) -> String {
     out
 }
 
-fn skip_control_sequence(chars: &mut impl Iterator<Item = char>) {
-    for c in chars {
-        if ('@'..='~').contains(&c) {
-            return;
-        }
-    }
+/// Ends where the sequence does, or where it is none: what cannot be a part of
+/// it stays.
+fn skip_control_sequence(chars: &mut std::iter::Peekable<impl Iterator<Item = char>>) {
+    while chars.next_if(|c| (' '..='?').contains(c)).is_some() {}
+    chars.next_if(|c| ('@'..='~').contains(c));
 }
 
 /// Bounded: a sequence that nobody ends must not swallow the rest of a log.
@@ -95,6 +94,8 @@ mod tests {
     #[test]
     fn an_unended_sequence_does_not_swallow_what_follows_its_line() {
         assert_eq!(strip_escapes("\u{1b}]0;evil\nnext"), "next");
+        assert_eq!(strip_escapes("\u{1b}[31\nзло\nnext"), "\nзло\nnext");
+        assert_eq!(strip_escapes("\u{9b}1;\u{1b}[31mx"), "x");
     }
 
     #[test]

@@ -42,7 +42,8 @@ pub trait Evaluator: Send + Sync {
 pub enum Layer {
     /// The organisation.
     Organisation,
-    /// The repository, which is not trusted: its `allow` counts for nothing.
+    /// The repository, which is not trusted: it can deny, and ask before what
+    /// would happen without it.
     Repository,
     /// The user who runs the task.
     User,
@@ -60,10 +61,18 @@ pub struct Link {
     /// The kinds of actions that it is asked about. A fault of the policy
     /// refuses these and no others.
     pub subscribes: BTreeSet<ActionKind>,
-    /// Whether it may change actions.
+    /// Whether it may change actions; of no effect in a repository's policy.
     pub mutates: bool,
     /// The policy.
     pub evaluator: Arc<dyn Evaluator>,
+}
+
+impl Link {
+    /// What a repository made of an action would be asked for in the name of
+    /// whoever wanted the first one.
+    pub(crate) fn may_mutate(&self) -> bool {
+        self.mutates && self.layer != Layer::Repository
+    }
 }
 
 /// The policies of a task, in order of layer, priority, id.

@@ -1,7 +1,7 @@
 //! What holds where every policy abstains.
 
 use sortie_core::action::{Action, ActionKind};
-use sortie_core::network::NetworkRule;
+use sortie_core::network::{HostPattern, NetworkRule};
 use sortie_core::{Facts, Phase};
 
 /// What holds for this task where every policy abstains.
@@ -50,10 +50,11 @@ impl Defaults {
             return None;
         }
         let setting = if facts.phase == Phase::Prepare { "network.setup" } else { "network.agent" };
-        let shown = if port == 443 || port == 80 { host } else { format!("{host}:{port}") };
-        let remedy =
-            format!("`{setting} = \"{shown}\"` in the settings, or `--network {shown}`, would allow it");
-        Some((format!("the network rule of this phase is `{rule}`"), Some(remedy)))
+        // the host's name is the workspace's choice: as a rule, it must allow that host and no more
+        let remedy = HostPattern::only(&host, port).map(|host| {
+            format!("`{setting} = \"{host}\"` in the settings, or `--network {host}`, would allow it")
+        });
+        Some((format!("the network rule of this phase is `{rule}`"), remedy))
     }
 }
 

@@ -35,12 +35,25 @@ pub struct Gate {
 }
 
 /// What the chain came to, and through whom.
-enum Ruling {
-    Abstained,
-    Allowed(Source),
-    Asked(Source, String),
+#[derive(Default)]
+struct Ruling {
+    /// Who would have it happen, be it after a question. None: the defaults decide.
+    granted: Option<Source>,
+    /// Who wants a person to agree first, and why.
+    asked: Option<(Source, String)>,
 }
 
+impl Ruling {
+    /// A repository cannot grant: its `allow` is an abstention, and its `ask`
+    /// adds a question to what the others grant.
+    fn grant(&mut self, link: &Link, source: &Source) {
+        if link.layer != Layer::Repository {
+            self.granted.get_or_insert_with(|| source.clone());
+        }
+    }
+}
+
+#[derive(Clone)]
 struct Source {
     policy: String,
     rule: Option<String>,
@@ -106,24 +119,30 @@ impl Gate {
 
     async fn decide<A: Effect>(&self, effect: A, event: &mut PolicyEvent) -> Result<(A, Source), Refusal> {
         let effect = self.mutate(effect, event).await?;
-        let ruling = self.rule(event).await?;
-        let source = match ruling {
-            Ruling::Allowed(source) => source,
-            Ruling::Asked(source, reason) => self.ask(event, source, reason).await?,
-            Ruling::Abstained => {
-                let source = Source { policy: "default".into(), rule: None, remedy: None };
-                if let Some((reason, remedy)) = self.defaults.objection(&event.action, &event.facts) {
-                    return Err(Source { remedy, ..source }.refuse(&event.action, reason));
-                }
-                source
-            }
+        let Ruling { granted, asked } = self.rule(event).await?;
+        let source = match granted {
+            Some(source) => source,
+            None => self.by_default(event)?,
+        };
+        let source = match asked {
+            Some((source, reason)) => self.ask(event, source, reason).await?,
+            None => source,
         };
         Ok((effect, source))
     }
 
+    /// What holds where nobody who may grant has a say.
+    fn by_default(&self, event: &PolicyEvent) -> Result<Source, Refusal> {
+        let source = Source { policy: "default".into(), rule: None, remedy: None };
+        match self.defaults.objection(&event.action, &event.facts) {
+            Some((reason, remedy)) => Err(Source { remedy, ..source }.refuse(&event.action, reason)),
+            None => Ok(source),
+        }
+    }
+
     /// Lets the mutators change the action, one after the other.
     async fn mutate<A: Effect>(&self, mut effect: A, event: &mut PolicyEvent) -> Result<A, Refusal> {
-        for link in self.chain.subscribers(A::KIND).filter(|link| link.mutates) {
+        for link in self.chain.subscribers(A::KIND).filter(|link| link.may_mutate()) {
             let verdict = evaluate(link, event).await?;
             if let Decision::Transform(details) = verdict.decision {
                 effect = effect.with_details(details).map_err(|error| {
@@ -137,22 +156,19 @@ impl Gate {
 
     /// Shows the final action to every policy: deny > ask > allow.
     async fn rule(&self, event: &PolicyEvent) -> Result<Ruling, Refusal> {
-        let mut ruling = Ruling::Abstained;
+        let mut ruling = Ruling::default();
         for link in self.chain.subscribers(event.action.kind) {
             let verdict = evaluate(link, event).await?;
             let source = Source::new(link, &verdict);
             match verdict.decision {
                 Decision::Abstain => {}
                 Decision::Deny(reason) => return Err(source.refuse(&event.action, reason)),
-                Decision::Ask(reason) if !matches!(ruling, Ruling::Asked(..)) => {
-                    ruling = Ruling::Asked(source, reason);
+                Decision::Ask(reason) => {
+                    ruling.grant(link, &source);
+                    ruling.asked.get_or_insert((source, reason));
                 }
-                // a repository cannot grant: its `allow` is no more than an abstention
-                Decision::Allow if matches!(ruling, Ruling::Abstained) && link.layer != Layer::Repository => {
-                    ruling = Ruling::Allowed(source);
-                }
+                Decision::Allow => ruling.grant(link, &source),
                 Decision::Transform(details) => settled(link, event, &details)?,
-                Decision::Ask(_) | Decision::Allow => {}
             }
         }
         Ok(ruling)
@@ -205,12 +221,9 @@ async fn evaluate(link: &Link, event: &PolicyEvent) -> Result<Verdict, Refusal> 
 
 /// A mutator has had its turn; what it asks for now must be what is there.
 fn settled(link: &Link, event: &PolicyEvent, details: &Value) -> Result<(), Refusal> {
-    if !link.mutates {
-        return Err(fault(
-            link,
-            event,
-            "it may not change actions: the operator did not set `mutates`".into(),
-        ));
+    if !link.may_mutate() {
+        let reason = "it may not change actions: the operator did not set `mutates`";
+        return Err(fault(link, event, reason.into()));
     }
     if *details != event.action.details {
         return Err(fault(link, event, "its changes do not settle".into()));

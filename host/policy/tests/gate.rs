@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sortie_core::action::{
-    Action, ActionKind, Effect, Exec, HttpRequest, NetworkConnect, Push, RepositoryFetch,
+    Action, ActionKind, Effect, Exec, HttpRequest, ModelRequest, NetworkConnect, Push, RepositoryFetch,
 };
 use sortie_core::event::Event;
 use sortie_core::network::NetworkRule;
@@ -132,8 +132,41 @@ async fn the_network_rule_of_the_phase_bounds_connections_and_requests() {
     assert!(!permits(&work, request("nonsense")).await);
     let prepare = gate_in(Phase::Prepare, vec![], &Arc::default(), Arc::new(Nobody));
     assert!(permits(&prepare, connect("example.net")).await);
-    let refusal = work.permit(&Actor::Agent, connect("example.net")).await.expect_err("refused");
-    assert!(refusal.remedy.is_some_and(|remedy| remedy.contains("--network example.net")));
+}
+
+#[tokio::test]
+async fn the_remedy_for_a_refused_connection_allows_that_host_and_no_more() {
+    let work = gate(vec![]);
+    let remedy = async |host: &str, port| {
+        let connect = NetworkConnect { host: host.into(), port, request: None };
+        work.permit(&Actor::Agent, connect).await.expect_err("refused").remedy
+    };
+    for (host, port, shown) in [
+        ("example.net", 443, "`--network example.net`"),
+        ("example.net", 8443, "`--network example.net:8443`"),
+        ("::1", 8443, "`--network [::1]:8443`"),
+        ("all", 443, "`--network all.`"),
+    ] {
+        let remedy = remedy(host, port).await.expect("a remedy");
+        assert!(remedy.contains(shown), "{shown}: {remedy}");
+    }
+    for host in ["*.net", "a.net,all", "a.net\n--network all"] {
+        assert_eq!(remedy(host, 443).await, None, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn without_policies_another_provider_is_not_asked() {
+    let request = |provider: &str| ModelRequest {
+        provider: provider.into(),
+        model: "m".into(),
+        endpoint: "none".into(),
+        max_output_tokens: 1,
+        conversation: Arc::default(),
+    };
+    let gate = gate(vec![]);
+    assert!(permits(&gate, request("scripted")).await);
+    assert!(!permits(&gate, request("openai")).await);
 }
 
 #[tokio::test]
@@ -151,6 +184,69 @@ async fn deny_beats_ask_beats_allow_in_any_order() {
 async fn a_repository_can_tighten_but_not_grant() {
     assert!(!permits(&gate(vec![always("r", Layer::Repository, Decision::Allow)]), push()).await);
     assert!(!permits(&gate(vec![always("r", Layer::Repository, Decision::Deny("x".into()))]), echo()).await);
+}
+
+/// Approves everything.
+struct Somebody;
+
+#[async_trait]
+impl Approver for Somebody {
+    async fn ask(&self, _: Question) -> Answer {
+        Answer::Approved
+    }
+}
+
+#[tokio::test]
+async fn a_repository_cannot_have_a_person_asked_for_what_would_be_refused_without_it() {
+    let ask = |id, layer| always(id, layer, Decision::Ask("the tests need it".into()));
+    let gate = |links| gate_in(Phase::Work, links, &Arc::default(), Arc::new(Somebody));
+    let repository = || ask("r", Layer::Repository);
+    let refusal = gate(vec![repository()]).permit(&Actor::Agent, push()).await.expect_err("refused");
+    assert_eq!(refusal.policy, "default");
+    // it still tightens what the others let through, and theirs is still a grant
+    assert!(permits(&gate(vec![repository()]), echo()).await);
+    assert!(
+        !permits(&gate_in(Phase::Work, vec![repository()], &Arc::default(), Arc::new(Nobody)), echo()).await
+    );
+    assert!(permits(&gate(vec![repository(), always("u", Layer::User, Decision::Allow)]), push()).await);
+    assert!(permits(&gate(vec![ask("u", Layer::User)]), push()).await);
+}
+
+#[tokio::test]
+async fn a_repository_changes_no_action_whatever_is_set() {
+    let rewrite = |action: &Action| {
+        let mut details = action.details.clone();
+        details["argv"] = json!(["rm"]);
+        Ok(Decision::Transform(details))
+    };
+    let link = Link { mutates: true, ..link("r", Layer::Repository, rewrite) };
+    let refusal = gate(vec![link]).permit(&Actor::Agent, echo()).await.expect_err("refused");
+    assert!(refusal.fault && refusal.reason.contains("may not change actions"), "{refusal}");
+}
+
+#[tokio::test]
+async fn policies_stand_in_order_of_layer_then_priority_then_id() {
+    let mark = |id: &str, layer, priority| {
+        let name = id.to_owned();
+        let append = move |action: &Action| {
+            let mut details = action.details.clone();
+            let argv = details["argv"].as_array_mut().expect("an array");
+            if argv.contains(&json!(name)) {
+                return Ok(Decision::Abstain);
+            }
+            argv.push(json!(name));
+            Ok(Decision::Transform(details))
+        };
+        Link { mutates: true, priority, ..link(id, layer, append) }
+    };
+    let gate = gate(vec![
+        mark("d", Layer::User, 1),
+        mark("c", Layer::User, 1),
+        mark("z", Layer::User, 0),
+        mark("y", Layer::Organisation, 9),
+    ]);
+    let permit = gate.permit(&Actor::Agent, echo()).await.expect("permitted");
+    assert_eq!(permit.action().argv, ["echo", "a", "y", "z", "c", "d"]);
 }
 
 #[tokio::test]
@@ -207,13 +303,19 @@ async fn a_transform_without_leave_of_nonsense_or_without_end_is_a_fault() {
     };
     let mutator = |l: Link| Link { mutates: true, ..l };
     assert!(permits(&gate(vec![mutator(link("m", Layer::User, as_it_is))]), echo()).await);
-    for bad in [
-        link("m", Layer::User, as_it_is),
-        mutator(link("m", Layer::User, nonsense)),
-        mutator(link("m", Layer::User, growing)),
+    // once it had its way, this one has nothing left to ask for
+    let once = |action: &Action| match action.details["argv"].as_array() {
+        Some(argv) if argv.len() == 2 => Ok(Decision::Transform(json!({ "argv": ["rm"] }))),
+        _ => Ok(Decision::Abstain),
+    };
+    for (bad, why) in [
+        (link("m", Layer::User, as_it_is), "did not set `mutates`"),
+        (link("m", Layer::User, once), "did not set `mutates`"),
+        (mutator(link("m", Layer::User, nonsense)), "transformed the action to nonsense"),
+        (mutator(link("m", Layer::User, growing)), "do not settle"),
     ] {
-        let refusal = gate(vec![bad]).permit(&Actor::Agent, echo()).await.expect_err("refused");
-        assert!(refusal.fault, "{refusal}");
+        let refusal = gate(vec![bad]).permit(&Actor::Agent, echo()).await.expect_err(why);
+        assert!(refusal.fault && refusal.reason.contains(why), "{refusal}");
     }
 }
 
@@ -228,9 +330,12 @@ async fn an_action_whose_decision_cannot_be_recorded_does_not_happen() {
 #[tokio::test]
 async fn every_decision_leaves_one_record() {
     let log = Arc::<Log>::default();
-    let gate = gate_in(Phase::Work, vec![], &log, Arc::new(Nobody));
+    let broken = link("broken", Layer::User, |_| Err(Fault("trap".into())));
+    let broken = Link { subscribes: BTreeSet::from([ActionKind::RepositoryFetch]), ..broken };
+    let gate = gate_in(Phase::Work, vec![broken], &log, Arc::new(Nobody));
     assert!(permits(&gate, echo()).await);
     assert!(!permits(&gate, push()).await);
+    assert!(!permits(&gate, RepositoryFetch { url: "x".into(), reference: None }).await);
     let lines = log.lines.lock().expect("not poisoned");
     let decisions: Vec<_> = lines
         .iter()
@@ -239,7 +344,9 @@ async fn every_decision_leaves_one_record() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(decisions, [("allow", ActionKind::Exec), ("deny", ActionKind::Push)]);
+    let expected =
+        [("allow", ActionKind::Exec), ("deny", ActionKind::Push), ("fault", ActionKind::RepositoryFetch)];
+    assert_eq!(decisions, expected);
 }
 
 /// Approves what it is told to approve, by digest.
