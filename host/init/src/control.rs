@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, WaitOptions, set_dumpable_behavior, wait};
+use rustix::process::{DumpableBehavior, Signal, WaitOptions, kill_process, set_dumpable_behavior, wait};
 
 use crate::descriptors;
 use crate::failure::Failure;
@@ -154,7 +154,12 @@ impl Init {
     fn reap(&mut self) {
         signals::drain(&self.children);
         loop {
-            match wait(WaitOptions::NOHANG) {
+            match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+                Ok(Some((pid, status))) if status.stopped() => {
+                    // A keeper that was stopped from within neither keeps the time nor obeys, and the seat may be
+                    // its: as with one that was killed, what is beneath it ends.
+                    let _ = kill_process(pid, Signal::KILL);
+                }
                 Ok(Some((pid, _))) => {
                     let pid = pid.as_raw_pid();
                     self.keepers.remove(&pid);

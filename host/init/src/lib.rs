@@ -12,8 +12,8 @@
 //!
 //! *Nothing is lost or left over* rests on two facts of the kernel. A keeper is a child subreaper, so all that a
 //! command starts stays beneath its keeper, `setsid` or not. And what outlives a keeper becomes a child of
-//! process 1, whose only rightful children are keepers: it kills the rest (`orphans.rs`). A process that kills its
-//! own keeper has killed itself.
+//! process 1, whose only rightful children are keepers: it kills the rest (`orphans.rs`). A process that kills or
+//! stops its own keeper has killed itself.
 //!
 //! One thread each: a `waitpid(-1)` can never steal a status that the standard library waits for after a failed
 //! exec, because nobody else waits meanwhile.

@@ -209,9 +209,10 @@ impl Running {
         let [first, second] = [1 - self.last, self.last];
         tokio::select! {
             biased;
+            // First, or something in the background that writes faster than we read would put the end off for ever.
+            event = next_event(&self.channel) => self.event(event),
             read = read(self.outputs[first].as_ref()) => Happened::Output(first, read),
             read = read(self.outputs[second].as_ref()) => Happened::Output(second, read),
-            event = next_event(&self.channel) => self.event(event),
         }
     }
 

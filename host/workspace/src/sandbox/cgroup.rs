@@ -18,7 +18,8 @@ const PERIOD: u64 = 100_000;
 /// What our cgroups' names begin with; the host's process id and a number follow.
 const PREFIX: &str = "sortie-";
 
-/// The cgroups of one sandbox: one for all controllers, or one for each.
+/// The cgroups of one sandbox: one for all controllers, or one for each. Dropping it removes them, which wants
+/// their processes to be gone, and blocks until the kernel has noticed.
 #[derive(Debug)]
 pub(super) struct Cgroup {
     directories: Vec<PathBuf>,
@@ -38,7 +39,7 @@ impl Cgroup {
             format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
         };
         let mut cgroup = Self { directories: Vec::new(), cpus: false };
-        cgroup.fill(&hierarchies, &name, limits).inspect_err(|_| cgroup.remove()).map_err(|error| {
+        cgroup.fill(&hierarchies, &name, limits).map_err(|error| {
             format!("its cgroups cannot be written ({error}); as a plain user, `systemd-run --user --scope -p Delegate=yes` gives some")
         })?;
         Ok(cgroup)
@@ -112,9 +113,10 @@ impl Cgroup {
     pub(super) fn add(&self, pid: u32) -> io::Result<()> {
         self.directories.iter().try_for_each(|directory| write(directory, "cgroup.procs", &pid.to_string()))
     }
+}
 
-    /// Removes them, once their processes are gone. The kernel may take a moment to notice.
-    pub(super) fn remove(&self) {
+impl Drop for Cgroup {
+    fn drop(&mut self) {
         for directory in &self.directories {
             // Only version 2 has it, and only for what should not be there any more.
             let _ = fs::write(directory.join("cgroup.kill"), "1");

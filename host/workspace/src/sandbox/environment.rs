@@ -32,29 +32,35 @@ const TRUST: [&str; 8] = [
 
 pub(super) fn variables(config: &SandboxConfig) -> Vec<(String, String)> {
     let mut variables: BTreeMap<String, String> = config.toolchains.variables.clone();
-    let mut set = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
-    set("HOME", HOME);
-    set("USER", "agent");
-    set("LOGNAME", "agent");
-    set("SHELL", "/bin/sh");
-    set("LANG", "C.UTF-8");
-    set("TMPDIR", "/tmp");
-    set("CARGO_HOME", &format!("{HOME}/.cargo"));
-    set("GOPATH", &format!("{HOME}/go"));
-    set("PATH", &path(config));
-    if config.certificates.is_some() {
-        for name in TRUST {
-            set(name, CERTIFICATES);
-        }
-    }
+    let tools = config.toolchains.path.iter().filter_map(|folder| folder.to_str());
+    let path: Vec<_> = tools.chain(PATH.split(':')).collect();
+    let certificates = config.certificates.is_some().then_some(CERTIFICATES);
+    variables.extend(base_variables(Some(&path.join(":")), certificates));
     variables.into_iter().collect()
 }
 
-fn path(config: &SandboxConfig) -> String {
-    let own = OWN_PROGRAMS.map(|folder| format!("{HOME}/{folder}"));
-    let tools = config.toolchains.path.iter().filter_map(|folder| folder.to_str().map(str::to_owned));
-    let mut folders: Vec<String> = own.into_iter().chain(tools).collect();
-    for folder in PATH.split(':') {
+/// What every workspace sets, whatever it is made of. `path` is where its programs are, if not in the usual
+/// places.
+pub(crate) fn base_variables(path: Option<&str>, certificates: Option<&str>) -> BTreeMap<String, String> {
+    let fixed = [
+        ("HOME", HOME.to_owned()),
+        ("USER", "agent".to_owned()),
+        ("LOGNAME", "agent".to_owned()),
+        ("SHELL", "/bin/sh".to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("TMPDIR", "/tmp".to_owned()),
+        ("CARGO_HOME", format!("{HOME}/.cargo")),
+        ("GOPATH", format!("{HOME}/go")),
+        ("PATH", path_with_own(path.unwrap_or(PATH))),
+    ];
+    let trust = TRUST.into_iter().filter_map(|name| Some((name, certificates?.to_owned())));
+    fixed.into_iter().chain(trust).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The folders of programs, those that commands fill themselves first, each once.
+fn path_with_own(path: &str) -> String {
+    let mut folders: Vec<String> = OWN_PROGRAMS.map(|folder| format!("{HOME}/{folder}")).into();
+    for folder in path.split(':') {
         if !folders.iter().any(|known| known == folder) {
             folders.push(folder.to_owned());
         }

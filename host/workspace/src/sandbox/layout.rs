@@ -51,12 +51,11 @@ fn bind(source: &Path, target: &Path, access: Access) -> Entry {
 }
 
 /// Empties what must not be seen of the system directories: a home that lies there, and what the configuration
-/// names. A folder above a system directory is not seen anyway.
+/// names, be it a whole system directory. A folder above one is not seen anyway.
 fn covers(config: &SandboxConfig) -> Vec<Entry> {
     let folders = config.hidden.iter().chain(&config.toolchains.home);
     let real = folders.filter_map(|path| path.canonicalize().ok());
-    let seen = real.filter(|path| system::shows(path) && path.parent().is_some_and(system::shows));
-    seen.map(|target| Entry::Cover { target }).collect()
+    real.filter(|path| system::shows(path)).map(|target| Entry::Cover { target }).collect()
 }
 
 /// Paths without anything that leads out of the work tree; the helper resolves them beneath it in any case.
@@ -102,6 +101,15 @@ mod tests {
     fn a_path_that_leads_out_is_no_path_of_the_work_tree() {
         let paths = ["a/b", "../a", "/etc/passwd", ".", "", "./c"].map(PathBuf::from);
         assert_eq!(relative(&paths), ["a/b", "./c"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_hidden_folder_is_covered_though_it_is_a_whole_system_directory() {
+        let mut config = SandboxConfig::new(Vec::new(), PathBuf::new(), PathBuf::new());
+        config.hidden = ["/usr", "/usr/share", "/var"].map(PathBuf::from).into();
+        let covered = covers(&config);
+        let target = |entry: &Entry| matches!(entry, Entry::Cover { target } if target.starts_with("/usr"));
+        assert!(covered.len() == 2 && covered.iter().all(target), "{covered:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The parts of a sandbox that must not outlive it: the helper's process and the cgroups.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,17 @@ impl Life {
         Self { helper, cgroup }
     }
 
+    /// Puts the helper, and all that it starts from now on, under the limits.
+    pub(super) fn limit(&self) -> io::Result<()> {
+        self.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.add(self.helper.id()))
+    }
+
+    /// Kills a helper that is not expected to follow anything.
+    pub(super) fn kill(&mut self) {
+        // It may have ended meanwhile.
+        let _ = self.helper.kill();
+    }
+
     /// Waits for the helper, whose control socket was hung up, and removes the cgroups. Blocks for
     /// milliseconds, or longer if the kernel cannot kill a process at once.
     pub(super) fn end(mut self) {
@@ -39,19 +50,19 @@ impl Life {
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(10));
         }
-        if let Some(cgroup) = self.cgroup.take() {
-            cgroup.remove();
-        }
     }
 
     /// Ends it and returns what the helper said on its standard error.
     pub(super) fn last_words(mut self) -> String {
-        let mut words = String::new();
-        if let Some(stderr) = self.helper.stderr.take() {
-            // What is not text is of no use.
-            let _ = stderr.take(MAX_WORDS).read_to_string(&mut words);
-        }
+        let stderr = self.helper.stderr.take();
         self.end();
-        words.trim().to_owned()
+        let mut words = Vec::new();
+        if let Some(stderr) = stderr
+            && rustix::io::ioctl_fionbio(&stderr, true).is_ok()
+        {
+            // Without waiting for its end: what a helper that was killed has started may still hold it open.
+            let _ = stderr.take(MAX_WORDS).read_to_end(&mut words);
+        }
+        String::from_utf8_lossy(&words).trim().to_owned()
     }
 }

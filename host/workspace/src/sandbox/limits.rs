@@ -42,6 +42,7 @@ pub enum Keeper {
     Cgroup,
     /// Process limits of the kernel: exact for the number of processes; for memory each process alone, with
     /// init looking at the sum ten times a second and killing the largest process when it is over.
+    /// Memory that no process maps (`memfd_create`, System V segments, what sockets hold) is not counted then.
     Process,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Sources are *taken* first, as detached copies (`open_tree`), and attached later. That way root can take what
 //! only root can reach before it becomes somebody else, and nothing depends on what is mounted over meanwhile.
-//! Each copy gets its restrictions while it is detached: there is no moment at which it is attached without.
+//! Each copy gets its restrictions, and is cut off from the host's mount, while it is detached: there is no moment at
+//! which it is attached without.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -283,7 +284,10 @@ struct Attributes {
 
 /// `mount_setattr(2)`, since Linux 5.12.
 fn set_attributes(mount: &OwnedFd, set: MountAttrFlags, recursive: bool) -> rustix::io::Result<()> {
-    let attributes = Attributes { set: set.bits().into(), ..Attributes::default() };
+    // Private as well: the copy of a mount that the host shares is its twin, and what we put over a file would
+    // cover the host's own, even after the sandbox has ended.
+    let propagation = MountPropagationFlags::PRIVATE.bits().into();
+    let attributes = Attributes { set: set.bits().into(), propagation, ..Attributes::default() };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     #[expect(unsafe_code, reason = "rustix has no mount_setattr")]
     // SAFETY: the path is a C string, and the kernel reads `size_of` bytes from `attributes`, which outlives the

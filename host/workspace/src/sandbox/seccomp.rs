@@ -148,6 +148,8 @@ fn denied() -> Result<Rules, seccompiler::BackendError> {
         terminal.push(all([condition(1, Width::Dword, Op::Eq, request)?])?);
     }
     rules.insert(libc::SYS_ioctl, terminal);
+    // Whoever has a process's user may set its limits: without descriptors, process 1 and the keepers would be blind.
+    rules.insert(libc::SYS_prlimit64, vec![all([condition(0, Width::Dword, Op::Ne, 0)?])?]);
     rules.insert(libc::SYS_socket, sockets()?);
     rules.insert(libc::SYS_socketpair, sockets()?);
     rules.insert(libc::SYS_mknodat, devices(2)?);
@@ -214,5 +216,68 @@ mod tests {
     fn the_filters_compile() {
         let filters = filters().expect("the rules are well formed");
         assert!(filters.iter().all(|filter| !filter.is_empty()));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    const ARCHITECTURE: u32 = 0xc000_003e;
+    #[cfg(target_arch = "aarch64")]
+    const ARCHITECTURE: u32 = 0xc000_00b7;
+
+    /// What the filters make of a call: the first answer that is not to allow it.
+    fn answer(number: i64) -> u32 {
+        let mut data = i32::try_from(number).expect("numbers are small").to_ne_bytes().to_vec();
+        data.extend(ARCHITECTURE.to_ne_bytes());
+        // Where the call was made, and its arguments.
+        data.extend([0; 8 + 6 * 8]);
+        let filters = filters().expect("the rules are well formed");
+        let mut answers = filters.iter().map(|filter| run(filter, &data));
+        answers.find(|answer| *answer != libc::SECCOMP_RET_ALLOW).unwrap_or(libc::SECCOMP_RET_ALLOW)
+    }
+
+    fn run(program: &[sock_filter], data: &[u8]) -> u32 {
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let line = &program[at];
+            at += 1;
+            let place = usize::try_from(line.k).expect("32 bits fit");
+            let jump = |holds| usize::from(if holds { line.jt } else { line.jf });
+            match line.code {
+                0x20 => value = u32::from_ne_bytes(data[place..][..4].try_into().expect("four bytes")),
+                0x05 => at += place,
+                0x15 => at += jump(value == line.k),
+                0x25 => at += jump(value > line.k),
+                0x35 => at += jump(value >= line.k),
+                0x54 => value &= line.k,
+                0x06 => return line.k,
+                other => panic!("no such instruction: {other:#x}"),
+            }
+        }
+    }
+
+    /// The kernel refuses these to the unprivileged before it looks at anything else, so that an attempt inside
+    /// can not tell whether the filter did.
+    #[test]
+    fn calls_that_take_privileges_are_denied_by_the_filter_as_well() {
+        for number in [
+            libc::SYS_pivot_root,
+            libc::SYS_move_mount,
+            libc::SYS_fsopen,
+            libc::SYS_fsmount,
+            libc::SYS_fspick,
+            libc::SYS_kexec_load,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_kexec_file_load,
+            libc::SYS_init_module,
+            libc::SYS_finit_module,
+            libc::SYS_delete_module,
+            libc::SYS_reboot,
+            libc::SYS_swapoff,
+            libc::SYS_acct,
+            libc::SYS_syslog,
+            libc::SYS_vhangup,
+        ] {
+            assert_eq!(answer(number), libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs(), "{number}");
+        }
+        assert_eq!(answer(libc::SYS_read), libc::SECCOMP_RET_ALLOW);
     }
 }

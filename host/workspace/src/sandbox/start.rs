@@ -28,25 +28,20 @@ pub(super) async fn start(config: SandboxConfig) -> Result<Sandbox, SandboxError
     let cgroup = Cgroup::create(&config.limits);
     let enforced = enforced(&config, cgroup.as_ref().map_err(String::as_str))?;
     let cgroup = cgroup.ok();
-    let plan = layout::plan(&config, cgroup.is_none()).inspect_err(|_| {
-        // The one thing that was made so far.
-        if let Some(cgroup) = &cgroup {
-            cgroup.remove();
-        }
-    })?;
+    let plan = layout::plan(&config, cgroup.is_none())?;
     let (control, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(io::Error::from)?;
     rustix::io::ioctl_fionbio(&control, true).map_err(io::Error::from)?;
-    let helper = spawn(&config, theirs)?;
-    if let Some(cgroup) = &cgroup {
-        // Before the plan goes out, for which the helper waits: nothing is started outside of the cgroup.
-        cgroup.add(helper.id())?;
-    }
-    let mut life = Guard(Some(Life::new(helper, cgroup)));
+    let life = Life::new(spawn(&config, theirs)?, cgroup);
+    // Before the plan goes out, for which the helper waits: nothing is started outside of the cgroup.
+    let limited = life.limit();
+    let mut life = Guard(Some(life));
+    limited?;
     send_plan(&control, &plan, &config.init)?;
     let client = Client::new(control)?;
     let heard = tokio::time::timeout(TIMEOUT, hear(&client)).await;
+    let hangs = heard.is_err();
     match heard.unwrap_or_else(|_| Err(SandboxError::Io(io::ErrorKind::TimedOut.into()))) {
         Ok((unprotected, landlock)) => Ok(Sandbox {
             client,
@@ -57,7 +52,10 @@ pub(super) async fn start(config: SandboxConfig) -> Result<Sandbox, SandboxError
         }),
         Err(error) => {
             client.hang_up();
-            let life = life.0.take().expect("it was put there above");
+            let mut life = life.0.take().expect("it was put there above");
+            if hangs {
+                life.kill();
+            }
             let words = tokio::task::spawn_blocking(move || life.last_words()).await.unwrap_or_default();
             match error {
                 SandboxError::Helper(_) => Err(SandboxError::Helper(words)),

@@ -184,6 +184,32 @@ async fn dropping_a_response_ends_its_connection() {
     accepted.await.expect("the server saw the end");
 }
 
+#[tokio::test]
+async fn a_request_whose_body_never_ends_does_not_outlive_its_response() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+    let server = listener.local_addr().expect("it is bound");
+    let world = World::under(&server.to_string());
+    let accepted = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut some = [0; 16];
+        stream.read_exact(&mut some).await.expect("a request");
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.expect("the client reads");
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    });
+    // nothing but the end of the exchange ends the connection within the hour
+    let limits = HttpLimits { idle: Duration::from_secs(3600), ..HttpLimits::default() };
+    let client = client(&world).with_limits(limits);
+    let url = format!("http://{server}/");
+    let endless = futures_util::stream::pending::<Result<hyper::body::Frame<Bytes>, PortError>>();
+    let body = http_body_util::StreamBody::new(endless).boxed_unsync();
+    let request = Request::builder().method("POST").uri(&url).body(body).expect("a request");
+    let response = client.send(world.permit(action("POST", &url)).await, request).await.expect("a response");
+    assert_eq!(text(response).await, "ok");
+    let seen = tokio::time::timeout(Duration::from_secs(60), accepted).await;
+    seen.expect("the connection ends").expect("no panic");
+}
+
 /// A TLS server for one name, and a configuration that trusts it.
 async fn tls_server(name: &str) -> (SocketAddr, Arc<rustls::ClientConfig>) {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");

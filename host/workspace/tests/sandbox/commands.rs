@@ -146,6 +146,22 @@ async fn the_end_comes_although_something_in_the_background_writes_for_ever() {
 }
 
 #[tokio::test]
+async fn of_what_is_written_in_the_background_only_what_was_there_at_the_end_is_given_out() {
+    let inside = Box::start().await;
+    let mut running = inside.spawn(&inside.spec(&["/bin/sh", "-c", "yes & sleep 0.1"]), Stdin::Null).await;
+    let mut given = 0;
+    loop {
+        // Slower than the one that writes: there is always more to read.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        match running.next(LONG).await.expect("the workspace is there").expect("it goes on") {
+            Chunk::Exit(ended) => break assert_eq!(ended.exit, Exit::Code(0)),
+            Chunk::Stdout(bytes) | Chunk::Stderr(bytes) => given += bytes.len(),
+        }
+        assert!(given < 16 << 20, "the end is put off");
+    }
+}
+
+#[tokio::test]
 async fn asking_again_after_the_exit_gives_nothing() {
     let inside = Box::start().await;
     let mut running = inside.spawn(&inside.spec(&["true"]), Stdin::Null).await;

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 use sortie_policy::ports::Exit;
 use sortie_workspace::sandbox::{Owner, Sandbox, SandboxError, Toolchains};
 
@@ -123,6 +124,20 @@ async fn toolchains_in_the_home_work_and_their_credentials_stay_outside() {
         ".rustup/toolchains/t/lib",
         ".rustup/settings.toml",
         ".ssh/id",
+        ".aws/credentials",
+        ".azure/token",
+        ".config/gcloud/credentials.db",
+        ".config/gh/hosts.yml",
+        ".docker/config.json",
+        ".gem/credentials",
+        ".git-credentials",
+        ".gnupg/key",
+        ".kube/config",
+        ".m2/settings.xml",
+        ".netrc",
+        ".npmrc",
+        ".pypirc",
+        "work/notes",
     ] {
         let path = home.join(path);
         fs::create_dir_all(path.parent().expect("it has one")).expect("it can be made");
@@ -159,6 +174,61 @@ async fn rustup_gets_a_home_that_it_can_write_to() {
     // What the commands have made of it stays, and another start does not mind.
     let again = Box::with(inside.folders, config).await;
     assert_eq!(again.sh("cat $RUSTUP_HOME/settings.toml").await.stdout, "settingsown\n");
+}
+
+#[tokio::test]
+async fn what_the_home_is_given_is_put_there_without_privileges() {
+    let folders = Folders::new();
+    let user = folders.outside.path().join("user");
+    fs::create_dir_all(user.join(".rustup/toolchains/t")).expect("it can be made");
+    fs::write(user.join(".rustup/settings.toml"), "settings").expect("it can be written");
+    // As earlier commands may have left it: only a privilege could write there.
+    let closed = folders.home.join(".rustup");
+    fs::create_dir(&closed).expect("it is new");
+    give_away(&closed);
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).expect("root may, and others own it");
+    let mut config = folders.config();
+    config.toolchains = Toolchains::discover(&user, |_| None);
+    let inside = Box::with(folders, config).await;
+    assert_eq!(fs::read_dir(&closed).expect("it is there").count(), 0);
+    assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");
+}
+
+/// As root, on a host whose mounts are shared, as systemd makes them.
+#[test]
+fn what_is_put_over_files_inside_does_not_cover_the_hosts() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // A thread of its own, whose mounts no other test sees.
+    let tried = std::thread::spawn(|| {
+        #[expect(unsafe_code, reason = "unshare can split descriptor tables between threads")]
+        // SAFETY: the descriptor table is not among the flags.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.expect("root may");
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("root may");
+        let folders = Folders::new();
+        let shared = folders.outside.path().to_owned();
+        mount_bind(&shared, &shared).expect("root may");
+        mount_change(&shared, MountPropagationFlags::SHARED).expect("root may");
+        folders.file(".env", "secret");
+        folders.file("ci/build.yml", "steps");
+        let mut config = folders.config();
+        config.masks = vec![".env".into()];
+        config.read_only = vec!["ci".into()];
+        let mounts = || fs::read_to_string("/proc/thread-self/mountinfo").expect("it is always there");
+        let before = mounts();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("it starts");
+        let seen = runtime.block_on(async {
+            let inside = Box::with(folders, config).await;
+            assert_ne!(inside.sh("cat .env").await.exit, Exit::Code(0));
+            let seen = (fs::read_to_string(inside.folders.work_tree.join(".env")), mounts());
+            inside.sandbox.stop().await;
+            unmount(&shared, UnmountFlags::DETACH).expect("it was mounted above");
+            seen
+        });
+        assert_eq!((seen.0.expect("it can be read"), seen.1), ("secret".to_owned(), before));
+    });
+    tried.join().expect("nothing of it shows outside");
 }
 
 #[tokio::test]
@@ -221,6 +291,23 @@ async fn a_helper_or_an_init_that_does_not_work_is_an_error() {
     config.init = b"#!/no/such/interpreter"[..].into();
     let error = Sandbox::start(config).await.expect_err("it cannot run");
     assert!(error.to_string().starts_with("the sandbox cannot become init: No such file"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_helper_that_hangs_is_ended() {
+    let folders = Folders::new();
+    let (helper, outlived) = (folders.outside.path().join("helper"), folders.outside.path().join("outlived"));
+    // Its child holds on to its standard error.
+    fs::write(&helper, format!("#!/bin/sh\nsleep 30\n: > {}\n", outlived.display())).expect("it is new");
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let mut config = folders.config();
+    config.helper = helper;
+    let error = Sandbox::start(config).await.expect_err("it says nothing");
+    assert!(
+        matches!(&error, SandboxError::Io(error) if error.kind() == std::io::ErrorKind::TimedOut),
+        "{error}"
+    );
+    assert!(!outlived.exists(), "it was waited for");
 }
 
 #[tokio::test]

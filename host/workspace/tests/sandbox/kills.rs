@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use rustix::process::{Signal, kill_process};
 use sortie_policy::ports::Exit;
 use sortie_workspace::client::Stdin;
 
-use crate::support::{Box, eventually, outcome};
+use crate::support::{Box, eventually, outcome, sleepers};
 
 /// Starts a process that leaves group, session and environment behind, and outlives its parents.
 const RUNAWAY: &str = "env -i setsid sh -c 'sleep 77777 & sleep 77777 & wait' & (setsid sleep 77777 &) & ";
@@ -113,6 +114,54 @@ async fn killing_ones_keeper_is_killing_oneself() {
 }
 
 #[tokio::test]
+async fn stopping_ones_keeper_is_killing_oneself() {
+    let inside = Box::start().await;
+    let script = format!("{RUNAWAY} sleep 0.1; kill -STOP $PPID; sleep 77777");
+    let mut running = inside.spawn(&inside.spec(&["/bin/sh", "-c", &script]), Stdin::Null).await;
+    assert_eq!(outcome(&mut running).await.exit, Exit::Signal(9));
+    nothing_is_left(&inside).await;
+}
+
+#[tokio::test]
+async fn stopping_everybody_stops_no_further_command() {
+    let inside = Box::start().await;
+    let mut running =
+        inside.spawn(&inside.spec(&["/bin/sh", "-c", "kill -STOP -1; sleep 77777"]), Stdin::Null).await;
+    assert_eq!(outcome(&mut running).await.exit, Exit::Signal(9));
+    assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");
+    nothing_is_left(&inside).await;
+}
+
+#[tokio::test]
+async fn a_command_and_its_group_end_at_one_stroke() {
+    let inside = Box::start().await;
+    let init = inside.numbers().await.init;
+    let seconds = format!("6{}", std::process::id());
+    let script = format!("sleep {seconds} & sleep {seconds} & wait");
+    let mut running = inside.spawn(&inside.spec(&["/bin/sh", "-c", &script]), Stdin::Null).await;
+    eventually("the sleepers run", async || sleepers(&seconds).len() == 2).await;
+    // Process 1 sweeps up what a keeper leaves. While it stands still, only the keeper itself is at work.
+    kill_process(init, Signal::STOP).expect("it is ours");
+    running.kill();
+    assert_eq!(outcome(&mut running).await.exit, Exit::Signal(9));
+    eventually("the group is gone", async || sleepers(&seconds).is_empty()).await;
+    kill_process(init, Signal::CONT).expect("it is ours");
+    assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");
+}
+
+#[tokio::test]
+async fn everything_ends_with_the_helper_though_the_control_socket_is_held() {
+    let inside = Box::start().await;
+    let helper = inside.numbers().await.helper;
+    let seconds = format!("7{}", std::process::id());
+    let running = inside.spawn(&inside.spec(&["sleep", &seconds]), Stdin::Null).await;
+    eventually("the sleeper runs", async || sleepers(&seconds).len() == 1).await;
+    kill_process(helper, Signal::KILL).expect("it is ours");
+    eventually("the sleeper is gone", async || sleepers(&seconds).is_empty()).await;
+    drop((running, inside));
+}
+
+#[tokio::test]
 async fn ending_one_command_leaves_the_others_alone() {
     let inside = Box::start().await;
     let spec =
@@ -140,22 +189,15 @@ async fn process_1_cannot_be_signalled_from_inside() {
     assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");
 }
 
-/// Processes of this machine that run `sleep` for this many seconds.
-fn sleepers(seconds: &str) -> usize {
-    let entries = std::fs::read_dir("/proc").expect("it is always there").flatten();
-    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    lines.filter(|line| line.starts_with(format!("sleep\0{seconds}\0").as_bytes())).count()
-}
-
 #[tokio::test]
 async fn nothing_runs_when_stop_returns() {
     let inside = Box::start().await;
     let seconds = format!("8{}", std::process::id());
     let script = format!("setsid sleep {seconds} & setsid sleep {seconds} & wait");
     let running = inside.spawn(&inside.spec(&["/bin/sh", "-c", &script]), Stdin::Null).await;
-    eventually("the sleepers run", async || sleepers(&seconds) == 2).await;
+    eventually("the sleepers run", async || sleepers(&seconds).len() == 2).await;
     inside.sandbox.stop().await;
-    assert_eq!(sleepers(&seconds), 0);
+    assert!(sleepers(&seconds).is_empty());
     drop(running);
 }
 
@@ -164,10 +206,10 @@ async fn dropping_the_sandbox_ends_it_too() {
     let inside = Box::start().await;
     let seconds = format!("9{}", std::process::id());
     let running = inside.spawn(&inside.spec(&["sleep", &seconds]), Stdin::Null).await;
-    eventually("the sleeper runs", async || sleepers(&seconds) == 1).await;
+    eventually("the sleeper runs", async || sleepers(&seconds).len() == 1).await;
     let Box { sandbox, folders } = inside;
     drop(sandbox);
-    eventually("the sleeper is gone", async || sleepers(&seconds) == 0).await;
+    eventually("the sleeper is gone", async || sleepers(&seconds).is_empty()).await;
     drop((running, folders));
 }
 

@@ -6,7 +6,7 @@ use sortie_policy::ports::Exit;
 use sortie_workspace::client::Stdin;
 use sortie_workspace::sandbox::{Keeper, Limits, SandboxError};
 
-use crate::support::{Box, Folders, LONG, eventually, outcome};
+use crate::support::{Box, Folders, LONG, beneath, eventually, outcome};
 
 async fn limited(change: impl FnOnce(&mut Limits)) -> Box {
     let folders = Folders::new();
@@ -18,9 +18,13 @@ async fn limited(change: impl FnOnce(&mut Limits)) -> Box {
 #[tokio::test]
 async fn a_fork_bomb_stays_within_its_limit_and_can_be_ended() {
     let inside = limited(|limits| limits.processes = 100).await;
+    let helper = inside.numbers().await.helper;
     let mut bomb =
         inside.spawn(&inside.spec(&[crate::support::prober(), "--probe", "fork-bomb"]), Stdin::Null).await;
+    eventually("it has grown", async || beneath(helper) > 80).await;
     assert_eq!(bomb.next(Duration::from_millis(500)).await.expect("the workspace is there"), None);
+    let count = beneath(helper);
+    assert!(count <= 100, "{count}");
     bomb.kill();
     assert_eq!(outcome(&mut bomb).await.exit, Exit::Signal(9));
     eventually("there is room for a command again", async || {
@@ -80,6 +84,32 @@ async fn a_file_has_an_end() {
     let inside = limited(|limits| limits.file = 1 << 20).await;
     let outcome = inside.sh("head -c 2M /dev/zero > /workspace/long; stat -c %s /workspace/long").await;
     assert_eq!(outcome.stdout.trim(), (1 << 20).to_string());
+}
+
+#[tokio::test]
+async fn each_process_has_its_limits_and_cannot_raise_them() {
+    let inside = limited(|limits| {
+        (limits.file, limits.open_files) = (7 << 20, 777);
+        (limits.processes, limits.memory) = (333, 555 << 20);
+    })
+    .await;
+    let text = inside.sh("cat /proc/self/limits").await.stdout;
+    let limit = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel lists it");
+        let [soft, hard] = [0, 1].map(|n| line.split_whitespace().nth(n).unwrap_or_default().to_owned());
+        (soft.parse().unwrap_or(u64::MAX), hard.parse().unwrap_or(u64::MAX))
+    };
+    let mut expected = vec![
+        ("Max core file size", (0, 0)),
+        ("Max file size", (7 << 20, 7 << 20)),
+        ("Max open files", (777, 777)),
+    ];
+    if inside.sandbox.enforced().memory == Keeper::Process {
+        expected.push(("Max processes", (333, 333)));
+        expected.push(("Max data size", (555 << 20, 555 << 20)));
+    }
+    let found: Vec<_> = expected.iter().map(|(name, _)| (*name, limit(name))).collect();
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

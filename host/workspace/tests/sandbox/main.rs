@@ -13,4 +13,5 @@ mod limits;
 mod plain_user;
 mod ports;
 mod probes;
+mod state;
 mod support;

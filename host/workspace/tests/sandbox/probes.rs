@@ -14,6 +14,18 @@ use std::time::Duration;
 
 use libc::{c_int, c_long};
 
+const NOWHERE: &CStr = c"/no/such/path";
+
+/// Calls a system call by number with these arguments.
+macro_rules! call {
+    ($number:expr $(, $argument:expr)*) => {{
+        #[expect(unsafe_code, reason = "a bare system call")]
+        // SAFETY: pointers are null or to constants, and nothing that is named here exists.
+        let result = unsafe { libc::syscall($number $(, $argument)*) };
+        check(result)
+    }};
+}
+
 /// Runs one probe and leaves the process.
 pub(crate) fn run(arguments: &[String]) -> ! {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -21,6 +33,10 @@ pub(crate) fn run(arguments: &[String]) -> ! {
         ["syscall", name] => system_call(name),
         ["dial", address, word] => dial(address, word),
         ["connect", address] => connect(address),
+        ["connect-path", path] => UnixStream::connect(path).map(drop),
+        ["trace", "parent"] => trace(std::os::unix::process::parent_id()),
+        ["trace", pid] => trace(pid.parse().expect("a number")),
+        ["secure-bits"] => secure_bits(),
         ["datagram", address] => datagram(address),
         ["abstract", name] => abstract_socket(name),
         ["kill", pid] => signal(pid),
@@ -30,7 +46,7 @@ pub(crate) fn run(arguments: &[String]) -> ! {
         other => panic!("no such probe: {other:?}"),
     };
     let number = result.map_or_else(|error| error.raw_os_error().unwrap_or(-1), |()| 0);
-    if arguments[0] != "dial" {
+    if !matches!(arguments[0], "dial" | "secure-bits") {
         print!("{number}");
     }
     std::process::exit(i32::from(number != 0))
@@ -69,6 +85,16 @@ fn signal(pid: &str) -> io::Result<()> {
     #[expect(unsafe_code, reason = "a bare system call")]
     // SAFETY: signal 0 only asks.
     check(unsafe { libc::kill(pid, 0) }.into())
+}
+
+/// Attaches without stopping: what succeeds leaves the other process as it was once this one has ended.
+fn trace(pid: u32) -> io::Result<()> {
+    call!(libc::SYS_ptrace, libc::PTRACE_SEIZE, pid, 0usize, 0usize)
+}
+
+fn secure_bits() -> io::Result<()> {
+    print!("{}", rustix::thread::capabilities_secure_bits()?.bits());
+    Ok(())
 }
 
 /// Forks without end; every child does the same. Returns when the kernel refuses, which some never see.
@@ -125,18 +151,6 @@ fn check(result: c_long) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-const NOWHERE: &CStr = c"/no/such/path";
-
-/// Calls a system call by number with these arguments.
-macro_rules! call {
-    ($number:expr $(, $argument:expr)*) => {{
-        #[expect(unsafe_code, reason = "a bare system call")]
-        // SAFETY: pointers are null or to constants, and nothing that is named here exists.
-        let result = unsafe { libc::syscall($number $(, $argument)*) };
-        check(result)
-    }};
-}
-
 /// All calls that must be refused inside, by name.
 pub(crate) const REFUSED: &[&str] = &[
     "mount",
@@ -154,7 +168,21 @@ pub(crate) const REFUSED: &[&str] = &[
     "unshare-user",
     "setns",
     "clone-user",
+    "clone-mount",
     "clone-pid",
+    "clone-net",
+    "clone-ipc",
+    "clone-uts",
+    "clone-cgroup",
+    "prlimit-init",
+    "quotactl",
+    "quotactl_fd",
+    "move_pages",
+    "migrate_pages",
+    "lookup_dcookie",
+    "nfsservctl",
+    "vhangup",
+    "open_tree_attr",
     "keyctl",
     "add_key",
     "request_key",
@@ -205,16 +233,24 @@ pub(crate) const REFUSED: &[&str] = &[
     "ioperm",
     #[cfg(target_arch = "x86_64")]
     "modify_ldt",
+    #[cfg(target_arch = "x86_64")]
+    "uselib",
+    #[cfg(target_arch = "x86_64")]
+    "_sysctl",
+    #[cfg(target_arch = "x86_64")]
+    "mknod-char-old",
+    #[cfg(target_arch = "x86_64")]
+    "mknod-block-old",
 ];
 
 fn system_call(name: &str) -> io::Result<()> {
     let null = 0usize;
     match name {
-        "mount" => call!(libc::SYS_mount, c"x".as_ptr(), NOWHERE.as_ptr(), c"tmpfs".as_ptr(), 0, null),
+        "mount" => call!(libc::SYS_mount, null, NOWHERE.as_ptr(), 1usize, 0, null),
         "umount2" => call!(libc::SYS_umount2, NOWHERE.as_ptr(), 0),
         "pivot_root" => call!(libc::SYS_pivot_root, NOWHERE.as_ptr(), NOWHERE.as_ptr()),
         "chroot" => call!(libc::SYS_chroot, NOWHERE.as_ptr()),
-        "open_tree" => call!(libc::SYS_open_tree, libc::AT_FDCWD, NOWHERE.as_ptr(), 1),
+        "open_tree" => call!(libc::SYS_open_tree, libc::AT_FDCWD, NOWHERE.as_ptr(), 0x4000_0000),
         "move_mount" => call!(libc::SYS_move_mount, -1, NOWHERE.as_ptr(), -1, NOWHERE.as_ptr(), 0xffff),
         "fsopen" => call!(libc::SYS_fsopen, c"no-such-file-system".as_ptr(), 0),
         "fsconfig" => call!(libc::SYS_fsconfig, -1, 0xffff, null, null, 0),
@@ -225,8 +261,21 @@ fn system_call(name: &str) -> io::Result<()> {
         "unshare-user" => call!(libc::SYS_unshare, libc::CLONE_NEWUSER),
         "setns" => call!(libc::SYS_setns, -1, 0),
         "clone-user" => clone(libc::CLONE_NEWUSER),
-        // With a user namespace, or it would take root.
-        "clone-pid" => clone(libc::CLONE_NEWPID | libc::CLONE_NEWUSER),
+        "clone-mount" => clone(libc::CLONE_NEWNS),
+        "clone-pid" => clone(libc::CLONE_NEWPID),
+        "clone-net" => clone(libc::CLONE_NEWNET),
+        "clone-ipc" => clone(libc::CLONE_NEWIPC),
+        "clone-uts" => clone(libc::CLONE_NEWUTS),
+        "clone-cgroup" => clone(libc::CLONE_NEWCGROUP),
+        "prlimit-init" => call!(libc::SYS_prlimit64, 1, libc::RLIMIT_NOFILE, null, null),
+        "quotactl" => call!(libc::SYS_quotactl, 0xff, null, 0, null),
+        "quotactl_fd" => call!(libc::SYS_quotactl_fd, -1, 0xff, 0, null),
+        "move_pages" => call!(libc::SYS_move_pages, 0, 0usize, null, null, null, 0xffff),
+        "migrate_pages" => call!(libc::SYS_migrate_pages, -1, 0usize, null, null),
+        "lookup_dcookie" => call!(libc::SYS_lookup_dcookie, 0usize, null, 0usize),
+        "nfsservctl" => call!(libc::SYS_nfsservctl, 0xffff, null, null),
+        "vhangup" => hang_up(),
+        "open_tree_attr" => call!(467, -1, NOWHERE.as_ptr(), 0xffff, null, 0usize),
         "clone3" => call!(libc::SYS_clone3, null, 0),
         "keyctl" => call!(libc::SYS_keyctl, 0xffff, 0, 0, 0, 0),
         "add_key" => call!(libc::SYS_add_key, null, null, null, 0, 0),
@@ -248,21 +297,21 @@ fn system_call(name: &str) -> io::Result<()> {
         "clock_adjtime" => call!(libc::SYS_clock_adjtime, 0xffff, null),
         "adjtimex" => call!(libc::SYS_adjtimex, null),
         "reboot" => call!(libc::SYS_reboot, 0, 0, 0, null),
-        "swapon" => call!(libc::SYS_swapon, NOWHERE.as_ptr(), 0),
+        "swapon" => call!(libc::SYS_swapon, NOWHERE.as_ptr(), 0x7fff_ffff),
         "swapoff" => call!(libc::SYS_swapoff, NOWHERE.as_ptr()),
         "acct" => call!(libc::SYS_acct, NOWHERE.as_ptr()),
-        "syslog" => call!(libc::SYS_syslog, 0xffff, null, 0),
+        "syslog" => call!(libc::SYS_syslog, 3, null, 0),
         "process_vm_readv" => call!(libc::SYS_process_vm_readv, 1, null, 0, null, 0, 0xffff),
         "process_vm_writev" => call!(libc::SYS_process_vm_writev, 1, null, 0, null, 0, 0xffff),
         "process_madvise" => call!(libc::SYS_process_madvise, -1, null, 0, 0, 0xffff),
         "pidfd_getfd" => call!(libc::SYS_pidfd_getfd, -1, -1, 0xffff),
         "kcmp" => call!(libc::SYS_kcmp, std::process::id(), std::process::id(), 0xffff, 0, 0),
-        "fanotify_init" => call!(libc::SYS_fanotify_init, 0xffff_ffffu32, 0),
-        "mknod-char" => node(libc::S_IFCHR),
-        "mknod-block" => node(libc::S_IFBLK),
-        "mknod-fifo" => node(libc::S_IFIFO),
+        "fanotify_init" => call!(libc::SYS_fanotify_init, 0x8000_0200u32, 0),
+        "mknod-char" => call!(libc::SYS_mknodat, libc::AT_FDCWD, NOWHERE.as_ptr(), libc::S_IFCHR, 0),
+        "mknod-block" => call!(libc::SYS_mknodat, libc::AT_FDCWD, NOWHERE.as_ptr(), libc::S_IFBLK, 0),
+        "mknod-fifo" => fifo(),
         "socket-vsock" => call!(libc::SYS_socket, libc::AF_VSOCK, libc::SOCK_STREAM, 0),
-        "socket-packet" => call!(libc::SYS_socket, libc::AF_PACKET, libc::SOCK_RAW, 0),
+        "socket-packet" => call!(libc::SYS_socket, libc::AF_PACKET, 15, 0),
         "socket-alg" => call!(libc::SYS_socket, libc::AF_ALG, libc::SOCK_SEQPACKET, 0),
         "socket-raw" => call!(libc::SYS_socket, libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP),
         "socket-netfilter" => {
@@ -276,10 +325,6 @@ fn system_call(name: &str) -> io::Result<()> {
         "tiocsetd" => call!(libc::SYS_ioctl, 0, 0x5423, null),
         "sethostname" => call!(libc::SYS_sethostname, null, -1),
         "setuid-root" => call!(libc::SYS_setresuid, 0, 0, 0),
-        "ptrace-init" => call!(libc::SYS_ptrace, libc::PTRACE_ATTACH, 1, null, null),
-        "ptrace-keeper" => {
-            call!(libc::SYS_ptrace, libc::PTRACE_ATTACH, std::os::unix::process::parent_id(), null, null)
-        }
         "ptrace-own" => call!(libc::SYS_ptrace, libc::PTRACE_TRACEME, 0, null, null),
         #[cfg(target_arch = "x86_64")]
         "kexec_file_load" => call!(libc::SYS_kexec_file_load, -1, -1, 0, null, 0xffff),
@@ -289,6 +334,14 @@ fn system_call(name: &str) -> io::Result<()> {
         "ioperm" => call!(libc::SYS_ioperm, 0xff_ffff, 1, 1),
         #[cfg(target_arch = "x86_64")]
         "modify_ldt" => call!(libc::SYS_modify_ldt, 0xffff, null, 0),
+        #[cfg(target_arch = "x86_64")]
+        "uselib" => call!(libc::SYS_uselib, NOWHERE.as_ptr()),
+        #[cfg(target_arch = "x86_64")]
+        "_sysctl" => call!(libc::SYS__sysctl, null),
+        #[cfg(target_arch = "x86_64")]
+        "mknod-char-old" => call!(libc::SYS_mknod, NOWHERE.as_ptr(), libc::S_IFCHR, 0),
+        #[cfg(target_arch = "x86_64")]
+        "mknod-block-old" => call!(libc::SYS_mknod, NOWHERE.as_ptr(), libc::S_IFBLK, 0),
         #[cfg(target_arch = "x86_64")]
         "x32" => call!(0x4000_0000 | libc::SYS_getpid),
         #[cfg(target_arch = "x86_64")]
@@ -305,22 +358,25 @@ pub(crate) fn has_landlock() -> bool {
     call!(libc::SYS_landlock_create_ruleset, 0usize, 0usize, 1u32).is_ok()
 }
 
-fn clone(flags: c_int) -> io::Result<()> {
-    #[expect(unsafe_code, reason = "a bare system call")]
-    // SAFETY: without a stack or shared memory this is a fork, of one thread; the child leaves at once.
-    unsafe {
-        let pid = libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0);
-        if pid == 0 {
-            libc::_exit(0);
-        }
-        check(pid)
-    }
+/// A namespace for a thread without the rest of a thread: invalid, which the kernel says before it looks at privileges.
+fn clone(namespace: c_int) -> io::Result<()> {
+    call!(libc::SYS_clone, namespace | libc::CLONE_THREAD, 0usize, 0usize, 0usize, 0usize)
 }
 
-fn node(kind: libc::mode_t) -> io::Result<()> {
-    let path = std::env::temp_dir().join(format!("node-{}", std::process::id()));
+/// Hangs up the terminal, of which there must be none.
+fn hang_up() -> io::Result<()> {
+    // Outside, this leaves the terminal of whoever runs the tests. Inside, there is none to leave.
+    let _ = rustix::process::setsid();
+    if std::fs::File::open("/dev/tty").is_ok() {
+        panic!("there is a terminal to lose");
+    }
+    call!(libc::SYS_vhangup)
+}
+
+fn fifo() -> io::Result<()> {
+    let path = std::env::temp_dir().join(format!("fifo-{}", std::process::id()));
     let path = std::ffi::CString::new(path.into_os_string().into_encoded_bytes()).expect("no NUL byte");
-    let result = call!(libc::SYS_mknodat, libc::AT_FDCWD, path.as_ptr(), kind | 0o600, libc::makedev(1, 3));
+    let result = call!(libc::SYS_mknodat, libc::AT_FDCWD, path.as_ptr(), libc::S_IFIFO | 0o600, 0);
     // What was made must not stay.
     let _ = std::fs::remove_file(path.to_str().expect("plain"));
     result

@@ -4,9 +4,13 @@
 //! test harness starts (and with it any thread), [`serve_if_asked`] looks at the arguments. So nothing has to be
 //! built or found, and no compiler or interpreter is needed inside.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::process::Pid;
+use sortie_init::processes;
 use sortie_policy::ports::{Chunk, Ended, Exit};
 use sortie_workspace::client::{Running, Spec, Stdin};
 use sortie_workspace::sandbox::{Owner, Sandbox, SandboxConfig};
@@ -100,6 +104,31 @@ pub(crate) fn give_away(path: &Path) {
         .expect("root may, and others keep theirs");
 }
 
+/// Processes of one sandbox, as the host counts them.
+pub(crate) struct Numbers {
+    pub(crate) helper: Pid,
+    pub(crate) init: Pid,
+}
+
+/// Processes of this machine that run `sleep` for this many seconds.
+pub(crate) fn sleepers(seconds: &str) -> Vec<i32> {
+    let line = format!("sleep\0{seconds}\0");
+    let runs =
+        |pid: i32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|own| own == line.as_bytes());
+    processes::all().into_iter().map(|process| process.pid).filter(|pid| runs(*pid)).collect()
+}
+
+/// A process of this machine and all that hang on it.
+pub(crate) fn beneath(root: Pid) -> usize {
+    let parents = parents();
+    let leads = |pid: i32| std::iter::successors(Some(pid), |pid| parents.get(pid).copied());
+    parents.keys().filter(|pid| leads(**pid).any(|pid| pid == root.as_raw_pid())).count()
+}
+
+fn parents() -> HashMap<i32, i32> {
+    processes::all().into_iter().map(|process| (process.pid, process.parent)).collect()
+}
+
 /// What a command did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
@@ -141,6 +170,21 @@ impl Box {
 
     pub(crate) async fn sh(&self, script: &str) -> Outcome {
         self.run(&["/bin/sh", "-c", script]).await
+    }
+
+    /// Finds it from the outside, by a command that nobody else runs.
+    pub(crate) async fn numbers(&self) -> Numbers {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let seconds = format!("4{}{:03}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let command = self.spawn(&self.spec(&["sleep", &seconds]), Stdin::Null).await;
+        eventually("the command runs", async || !sleepers(&seconds).is_empty()).await;
+        let parents = parents();
+        let line = std::iter::successors(Some(sleepers(&seconds)[0]), |pid| parents.get(pid).copied());
+        let line: Vec<_> = line.filter_map(Pid::from_raw).collect();
+        drop(command);
+        let [_command, _keeper, init, helper, tests, ..] = line[..] else { panic!("who is who? {line:?}") };
+        assert_eq!(tests, rustix::process::getpid());
+        Numbers { helper, init }
     }
 
     /// Runs a probe inside; its exit code is 0 if the probe could do what it tried.
