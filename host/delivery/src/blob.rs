@@ -24,7 +24,7 @@ const ATTEMPTS: usize = 3;
 pub(crate) enum Unread {
     /// The system's reason.
     System(Errno),
-    /// It is larger than [`LARGEST`].
+    /// It is larger than what was asked for, or than [`LARGEST`].
     TooLarge(u64),
     /// It changed while it was read, each time.
     Unsteady,
@@ -77,7 +77,7 @@ pub(crate) fn identify(folder: &Folder, name: &[u8], mode: Mode) -> Result<(Entr
         let id = Oid::hash_object(ObjectType::Blob, &folder.link(name)?).map_err(Unread::Repository)?;
         return Ok((Entry { mode, id }, None));
     }
-    steadily(folder, name, |file, stat| {
+    steadily(folder, name, LARGEST, |file, stat| {
         let mut hasher = Sha1::new();
         hasher.update(format!("blob {}\0", stat.st_size));
         copy(file, size(stat), |bytes| {
@@ -89,14 +89,16 @@ pub(crate) fn identify(folder: &Folder, name: &[u8], mode: Mode) -> Result<(Entr
     })
 }
 
-/// Writes what lies at a path now into the host's repository.
-pub(crate) fn store(odb: &Odb<'_>, folder: &Folder, name: &[u8]) -> Result<Entry, Unread> {
+/// Writes what lies at a path now into the host's repository, if it has at
+/// most `max` bytes; gives them back, too.
+pub(crate) fn store(odb: &Odb<'_>, folder: &Folder, name: &[u8], max: u64) -> Result<(Entry, u64), Unread> {
     let mode = mode_of(&folder.stat(name)?).ok_or(Errno::INVAL)?;
     if mode == Mode::Link {
-        let id = odb.write(ObjectType::Blob, &folder.link(name)?).map_err(Unread::Repository)?;
-        return Ok(Entry { mode, id });
+        let target = folder.link(name)?;
+        let id = odb.write(ObjectType::Blob, &target).map_err(Unread::Repository)?;
+        return Ok((Entry { mode, id }, target.len() as u64));
     }
-    steadily(folder, name, |file, stat| {
+    steadily(folder, name, max, |file, stat| {
         let length = usize::try_from(stat.st_size).map_err(|_| Unread::TooLarge(size(stat)))?;
         let mut writer = odb.writer(length, ObjectType::Blob).map_err(Unread::Repository)?;
         copy(file, size(stat), |bytes| {
@@ -105,7 +107,7 @@ pub(crate) fn store(odb: &Odb<'_>, folder: &Folder, name: &[u8]) -> Result<Entry
                 .map_err(|error| Unread::Repository(git2::Error::from_str(&error.to_string())))
         })?;
         let id = writer.finalize().map_err(Unread::Repository)?;
-        Ok(Entry { mode: mode_of(stat).unwrap_or(mode), id })
+        Ok((Entry { mode: mode_of(stat).unwrap_or(mode), id }, size(stat)))
     })
 }
 
@@ -114,10 +116,7 @@ pub(crate) fn read(folder: &Folder, name: &[u8], max: u64) -> Result<Vec<u8>, Un
     if kind(&folder.stat(name)?) == FileType::Symlink {
         return Ok(folder.link(name)?);
     }
-    steadily(folder, name, |file, stat| {
-        if size(stat) > max {
-            return Err(Unread::TooLarge(size(stat)));
-        }
+    steadily(folder, name, max, |file, stat| {
         let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or_default());
         copy(file, size(stat), |piece| {
             bytes.extend_from_slice(piece);
@@ -131,15 +130,17 @@ fn size(stat: &Stat) -> u64 {
     stat.st_size.cast_unsigned()
 }
 
-/// Opens a file and reads it, again if its length is not what its stat said.
+/// Opens a file of at most `max` bytes and reads it, again if its length is
+/// not what its stat said.
 fn steadily<T>(
     folder: &Folder,
     name: &[u8],
+    max: u64,
     mut read: impl FnMut(&mut File, &Stat) -> Result<T, Unread>,
 ) -> Result<T, Unread> {
     for _ in 0..ATTEMPTS {
         let (mut file, stat) = folder.file(name)?;
-        if size(&stat) > LARGEST {
+        if size(&stat) > max.min(LARGEST) {
             return Err(Unread::TooLarge(size(&stat)));
         }
         match read(&mut file, &stat) {

@@ -14,10 +14,14 @@ use crate::blob::{LARGEST, too_large};
 use crate::folder::{Folder, Owner};
 use crate::names::{check_entry, join, shown};
 use crate::stat_cache::StatCache;
-use crate::tree::{Entry, Mode, unreadable};
+use crate::tree::{Entry, Listing, Mode, unreadable};
 
 /// What was written: each path's entry and, for files and links, its stat.
 pub(crate) type Written = BTreeMap<Vec<u8>, (Entry, Option<Stat>)>;
+
+/// Bytes of all files that are checked out. A small pack can describe any
+/// number of large files.
+const MOST_BYTES: u64 = 16 << 30;
 
 /// Writes trees.
 pub(crate) struct CheckOut<'a> {
@@ -70,7 +74,7 @@ impl CheckOut<'_> {
                     written.insert(path, (Entry { mode: Mode::Submodule, id }, None));
                 }
                 0o120_000 => {
-                    let target = self.content(&path, id)?;
+                    let target = self.content(id)?;
                     folder.make_link(name, target.content(), self.owner).map_err(made)?;
                     let stat = folder.stat(name).map_err(made)?;
                     written.insert(path, (Entry { mode: Mode::Link, id }, Some(stat)));
@@ -86,7 +90,7 @@ impl CheckOut<'_> {
     }
 
     fn file(&self, folder: &Folder, name: &[u8], path: &[u8], entry: Entry) -> Result<Stat, PortError> {
-        let content = self.content(path, entry.id)?;
+        let content = self.content(entry.id)?;
         let permissions = if entry.mode == Mode::Executable { 0o755 } else { 0o644 };
         let mut file = folder.make_file(name, permissions).map_err(|error| unwritable(path, error))?;
         file.write_all(content.content()).map_err(|error| unwritable(path, error))?;
@@ -94,14 +98,27 @@ impl CheckOut<'_> {
         rustix::fs::fstat(&file).map_err(|error| unwritable(path, error))
     }
 
-    fn content(&self, path: &[u8], id: Oid) -> Result<git2::Blob<'_>, PortError> {
-        let odb = self.repository.odb().map_err(unreadable)?;
-        let (size, _) = odb.read_header(id).map_err(unreadable)?;
+    fn content(&self, id: Oid) -> Result<git2::Blob<'_>, PortError> {
+        self.repository.find_blob(id).map_err(unreadable)
+    }
+}
+
+/// Adds the sizes of a commit's files up, before the first one is written.
+pub(crate) fn check_sizes(repository: &Repository, listing: &Listing) -> Result<(), PortError> {
+    let odb = repository.odb().map_err(unreadable)?;
+    let mut total = 0;
+    for (path, entry) in listing.iter().filter(|(_, entry)| entry.mode != Mode::Submodule) {
+        let (size, _) = odb.read_header(entry.id).map_err(unreadable)?;
         if size as u64 > LARGEST {
             return Err(PortError::new(ErrorCode::TooLarge, too_large(&shown(path), size as u64)));
         }
-        self.repository.find_blob(id).map_err(unreadable)
+        total += size as u64;
+        if total > MOST_BYTES {
+            let most = MOST_BYTES >> 30;
+            return Err(crate::tree::too_large(&format!("the commit's files have more than {most} GiB")));
+        }
     }
+    Ok(())
 }
 
 /// Remembers the files that were just written, so that they are not read again

@@ -21,6 +21,10 @@ pub(crate) use failure::{Verb, failure};
 
 use crate::source::Address;
 
+/// Bytes of the largest file that Git may write: a remote can send a pack
+/// without end.
+const LARGEST_FILE: u64 = 32 << 30;
+
 /// Bytes of output kept; a listing is asked for by name and stays far below.
 const KEPT: usize = 4 << 20;
 
@@ -140,7 +144,7 @@ impl Git {
             Ok(Finished { status, stdout, stderr })
         };
         let ended = tokio::select! {
-            finished = finished => return finished.map(|finished| finished.without(address)),
+            finished = finished => return finished.map(|finished| finished.without(verb, address)),
             () = self.cancel.cancelled() => PortError::new(ErrorCode::Cancelled, format!("`git {}` was cancelled", verb.name())),
             () = tokio::time::sleep(limit) => PortError::new(
                 ErrorCode::Timeout,
@@ -172,18 +176,22 @@ impl Git {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         configure(&mut command, verb, address);
-        own_session(&mut command);
+        confine(&mut command);
         command
     }
 }
 
 impl Finished {
-    /// Takes credentials out of what Git and the remote said.
-    fn without(mut self, address: &Address) -> Self {
+    /// Takes credentials out of what Git and the remote said. A listing is
+    /// only compared with names that were asked for, and stays as it is: a
+    /// branch may be named like the user.
+    fn without(mut self, verb: Verb, address: &Address) -> Self {
         if let Address::Https { credentials: Some(credentials), .. } = address {
             for secret in [&credentials.password, &credentials.user] {
                 self.stderr = secret.scrub(&self.stderr);
-                self.stdout = secret.scrub(&self.stdout);
+                if verb != Verb::List {
+                    self.stdout = secret.scrub(&self.stdout);
+                }
             }
         }
         self
@@ -226,16 +234,19 @@ fn origin(url: &str) -> &str {
 }
 
 /// A session of its own: no terminal on which ssh could ask and wait, and a
-/// group that can be ended as a whole.
-fn own_session(command: &mut Command) {
-    let set_session = || {
-        rustix::process::setsid()?;
-        Ok(())
+/// group that can be ended as a whole. And no file beyond [`LARGEST_FILE`].
+fn confine(command: &mut Command) {
+    let confine = || {
+        use rustix::process::{Resource, getrlimit, setrlimit, setsid};
+        setsid()?;
+        let mut limit = getrlimit(Resource::Fsize);
+        limit.current = Some(limit.current.map_or(LARGEST_FILE, |current| current.min(LARGEST_FILE)));
+        Ok(setrlimit(Resource::Fsize, limit)?)
     };
-    #[expect(unsafe_code, reason = "a session can only be set between fork and exec")]
-    // SAFETY: the closure makes one system call, which is async-signal-safe, and touches no memory of ours.
+    #[expect(unsafe_code, reason = "session and limit can only be set between fork and exec")]
+    // SAFETY: the closure makes system calls alone, which are async-signal-safe, and touches no memory of ours.
     unsafe {
-        command.pre_exec(set_session);
+        command.pre_exec(confine);
     }
 }
 
@@ -330,6 +341,32 @@ mod tests {
         assert!(answer.contains("username=me\n") && answer.contains("password=a'b $c=%d\n"), "{answer}");
         for other in ["host.example", "other.example:8443", "host.example:8443.evil.example"] {
             assert!(!filled(other).contains("a'b"), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_branch_named_like_the_user_of_a_url_is_still_found() {
+        use std::os::unix::process::ExitStatusExt;
+        let credentials = Some(Credentials { user: Secret::new("deploy"), password: Secret::new("pa55") });
+        let address = Address::Https { url: "https://host/a".into(), credentials };
+        let said = |verb| {
+            let (stdout, stderr) = ("1f\trefs/heads/deploy\n".into(), "bad pa55 of deploy".into());
+            Finished { status: ExitStatus::from_raw(0), stdout, stderr }.without(verb, &address)
+        };
+        assert_eq!(said(Verb::List).stdout, "1f\trefs/heads/deploy\n");
+        for verb in [Verb::List, Verb::Fetch, Verb::Push] {
+            assert_eq!(said(verb).stderr, "bad **** of ****");
+        }
+        assert!(!said(Verb::Push).stdout.contains("deploy"));
+    }
+
+    #[test]
+    fn variables_that_point_git_elsewhere_are_not_handed_on() {
+        let command = git().command(Verb::Fetch, &Address::Local("/a".into()));
+        let removed: Vec<_> = command.as_std().get_envs().filter(|(_, value)| value.is_none()).collect();
+        for name in ["GIT_DIR", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_TRACE_CURL"]
+        {
+            assert!(removed.iter().any(|(known, _)| *known == name), "{name}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use git2::{Commit, ObjectType, Oid, Repository};
 use sortie_core::action::{Change, ChangeKind};
-use sortie_core::text::one_line;
+use sortie_core::text::{clip, one_line};
 use sortie_policy::ports::{CommitInfo, ErrorCode, PortError};
 
 use crate::names::lossy;
@@ -13,6 +13,10 @@ use crate::tree::{Difference, Entry, Listing, Mode, differences, list, unreadabl
 
 /// Commits of one log.
 const MOST_COMMITS: u32 = 1000;
+/// Bytes of a commit's message, and of a name, that are told: a small pack can
+/// hold messages without end.
+const LONGEST_MESSAGE: usize = 16 << 10;
+const LONGEST_NAME: usize = 200;
 
 /// Differences as actions name them.
 pub(crate) fn changes(differences: &[Difference]) -> Vec<Change> {
@@ -29,12 +33,14 @@ pub(crate) fn log(repository: &Repository, head: Oid, max: u32) -> Result<Vec<Co
 
 fn info(commit: &Commit<'_>) -> CommitInfo {
     let author = commit.author();
-    let (name, email) = (lossy(author.name_bytes()), lossy(author.email_bytes()));
+    let clipped =
+        |bytes: &[u8], max: usize| clip(&lossy(&bytes[..bytes.len().min(max + 1)]), max).into_owned();
+    let (name, email) = (author.name_bytes(), author.email_bytes());
     CommitInfo {
         id: commit.id().to_string(),
-        author: format!("{name} <{email}>"),
+        author: format!("{} <{}>", clipped(name, LONGEST_NAME), clipped(email, LONGEST_NAME)),
         time: author.when().seconds(),
-        message: lossy(commit.message_bytes()),
+        message: clipped(commit.message_bytes(), LONGEST_MESSAGE),
     }
 }
 
@@ -75,9 +81,10 @@ pub(crate) fn show(
     }
     text.push('\n');
     let (old, new) = sides(repository, commit)?;
-    let room = max.saturating_sub(u32::try_from(text.len()).unwrap_or(u32::MAX));
-    text.push_str(&tree_diff(repository, &old, &new, permitted, room)?);
-    Ok(text)
+    let mut diff = Diff::new(max);
+    diff.text(&text);
+    compare(repository, &old, &new, permitted, &mut diff)?;
+    Ok(diff.finish())
 }
 
 /// How two trees differ, in the paths that `permitted` lets through.
@@ -89,6 +96,17 @@ pub(crate) fn tree_diff(
     max: u32,
 ) -> Result<String, PortError> {
     let mut diff = Diff::new(max);
+    compare(repository, old, new, permitted, &mut diff)?;
+    Ok(diff.finish())
+}
+
+fn compare(
+    repository: &Repository,
+    old: &Listing,
+    new: &Listing,
+    permitted: impl Fn(&[u8]) -> bool,
+    diff: &mut Diff,
+) -> Result<(), PortError> {
     for (path, _) in differences(old, new).iter().filter(|(path, _)| permitted(path)) {
         if diff.is_full() {
             diff.skip();
@@ -97,7 +115,7 @@ pub(crate) fn tree_diff(
         let (old, new) = (side_of(repository, old.get(path))?, side_of(repository, new.get(path))?);
         diff.file(path, old.as_ref(), new.as_ref())?;
     }
-    Ok(diff.finish())
+    Ok(())
 }
 
 /// One path of a tree, to be compared.

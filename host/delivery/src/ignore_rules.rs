@@ -25,6 +25,10 @@ const LONGEST: u64 = 256 << 10;
 /// Lines of all `.gitignore` files of one reading: each is compiled.
 const MOST_LINES: usize = 20_000;
 
+/// Places in [`IgnoreRules::lines`].
+const NOW: usize = 0;
+const BASE: usize = 1;
+
 /// Build output that is left out unless the base has files in it, as lines of
 /// a `.gitignore`. `target/` counts only beside a build file.
 pub const BUILD_OUTPUT: &[&str] = &[
@@ -39,6 +43,8 @@ pub const BUILD_OUTPUT: &[&str] = &[
     ".nox/",
     ".hypothesis/",
     ".coverage",
+    "coverage/",
+    ".nyc_output/",
     "node_modules/",
     "target/",
     ".gradle/",
@@ -70,7 +76,9 @@ pub(crate) struct Compiled(HashMap<Oid, Arc<Gitignore>>);
 pub(crate) struct IgnoreRules {
     levels: Vec<Level>,
     build_output: Arc<Gitignore>,
-    lines: usize,
+    /// Of the work tree, and of the base. Apart, since the model could spend
+    /// the bound on lines of its own, and be rid of the base's.
+    lines: [usize; 2],
     /// Whether rules were left out at the bound.
     pub(crate) exceeded: bool,
 }
@@ -85,7 +93,7 @@ struct Level {
 
 impl IgnoreRules {
     pub(crate) fn new(build_output: Arc<Gitignore>) -> Self {
-        Self { levels: Vec::new(), build_output, lines: 0, exceeded: false }
+        Self { levels: Vec::new(), build_output, lines: [0; 2], exceeded: false }
     }
 
     /// Enters a folder: takes up its own rules and those that the base has for it.
@@ -100,7 +108,7 @@ impl IgnoreRules {
         let own = has_rules.then(|| blob::read(folder, b".gitignore", LONGEST).ok()).flatten();
         let now = own.and_then(|text| {
             let id = Oid::hash_object(ObjectType::Blob, &text).ok()?;
-            self.compile(id, &text, compiled)
+            self.compile(NOW, id, &text, compiled)
         });
         let (repository, listing) = base;
         let entry = listing.get(&join(path, b".gitignore")).filter(|entry| entry.mode != Mode::Link);
@@ -110,7 +118,7 @@ impl IgnoreRules {
             if length as u64 > LONGEST {
                 return None;
             }
-            self.compile(entry.id, odb.read(entry.id).ok()?.data(), compiled)
+            self.compile(BASE, entry.id, odb.read(entry.id).ok()?.data(), compiled)
         });
         let prefix = if path.is_empty() { 0 } else { path.len() + 1 };
         self.levels.push(Level { prefix, now, base });
@@ -160,13 +168,19 @@ impl IgnoreRules {
         self.build_output.matched(Path::new(OsStr::from_bytes(path)), is_folder).is_ignore()
     }
 
-    fn compile(&mut self, id: Oid, text: &[u8], compiled: &mut Compiled) -> Option<Arc<Gitignore>> {
+    fn compile(
+        &mut self,
+        whose: usize,
+        id: Oid,
+        text: &[u8],
+        compiled: &mut Compiled,
+    ) -> Option<Arc<Gitignore>> {
         if let Some(known) = compiled.0.get(&id) {
             return Some(Arc::clone(known));
         }
         let text = String::from_utf8_lossy(text);
-        self.lines += text.lines().count();
-        if self.lines > MOST_LINES {
+        self.lines[whose] += text.lines().count();
+        if self.lines[whose] > MOST_LINES {
             self.exceeded = true;
             return None;
         }

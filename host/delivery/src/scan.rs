@@ -119,9 +119,6 @@ impl Snapshot {
 impl Walk<'_> {
     /// Reads one folder; of an ignored one, the tracked files alone.
     fn folder(&mut self, folder: &Folder, path: &[u8], depth: usize, ignored: bool) -> Result<(), PortError> {
-        if self.reader.cancel.is_cancelled() {
-            return Err(PortError::new(ErrorCode::Cancelled, "reading the work tree was cancelled"));
-        }
         let names = match folder.names(MOST_SEEN - self.seen) {
             Ok(names) => names,
             Err(Errno::OVERFLOW) => return Err(too_many_seen()),
@@ -155,6 +152,10 @@ impl Walk<'_> {
         depth: usize,
         ignored: bool,
     ) -> Result<(), PortError> {
+        // for each entry: a single file may have a gigabyte to be read
+        if self.reader.cancel.is_cancelled() {
+            return Err(PortError::new(ErrorCode::Cancelled, "reading the work tree was cancelled"));
+        }
         let path = join(parent, name);
         if is_dot_git(name) {
             if name != b".git" {

@@ -12,6 +12,8 @@ use crate::names::{check_entry, join, shown};
 
 /// Entries and folders of a commit: a small pack can describe trees without end.
 const MOST_ENTRIES: usize = 1_000_000;
+/// Bytes of all their paths together.
+const MOST_PATH_BYTES: usize = 128 << 20;
 /// Folders within folders.
 pub(crate) const DEEPEST: usize = 200;
 
@@ -62,9 +64,30 @@ pub(crate) type Difference = (Vec<u8>, ChangeKind);
 /// Lists a tree, whose names are checked on the way.
 pub(crate) fn list(repository: &Repository, tree: &Tree<'_>) -> Result<Listing, PortError> {
     let mut listing = Listing::new();
-    let mut seen = 0;
-    list_folder(repository, tree, &[], 0, &mut seen, &mut listing)?;
+    list_folder(repository, tree, &[], 0, &mut Seen::default(), &mut listing)?;
     Ok(listing)
+}
+
+/// What a listing has cost so far.
+#[derive(Default)]
+struct Seen {
+    entries: usize,
+    path_bytes: usize,
+}
+
+impl Seen {
+    fn take(&mut self, path: &[u8]) -> Result<(), PortError> {
+        self.entries += 1;
+        self.path_bytes += path.len();
+        if self.entries > MOST_ENTRIES {
+            return Err(too_large(&format!("the commit has more than {MOST_ENTRIES} files")));
+        }
+        if self.path_bytes > MOST_PATH_BYTES {
+            let most = MOST_PATH_BYTES >> 20;
+            return Err(too_large(&format!("the paths of the commit's files have more than {most} MiB")));
+        }
+        Ok(())
+    }
 }
 
 fn list_folder(
@@ -72,19 +95,16 @@ fn list_folder(
     tree: &Tree<'_>,
     folder: &[u8],
     depth: usize,
-    seen: &mut usize,
+    seen: &mut Seen,
     listing: &mut Listing,
 ) -> Result<(), PortError> {
     if depth > DEEPEST {
         return Err(too_large(&format!("the commit has folders more than {DEEPEST} deep")));
     }
     for entry in tree {
-        *seen += 1;
-        if *seen > MOST_ENTRIES {
-            return Err(too_large(&format!("the commit has more than {MOST_ENTRIES} files")));
-        }
         check_entry(folder, entry.name_bytes())?;
         let path = join(folder, entry.name_bytes());
+        seen.take(&path)?;
         if entry.filemode_raw() & 0o170_000 == 0o040_000 {
             let inner = repository.find_tree(entry.id()).map_err(unreadable)?;
             list_folder(repository, &inner, &path, depth + 1, seen, listing)?;
@@ -214,7 +234,7 @@ impl Listings {
     }
 }
 
-fn too_large(message: &str) -> PortError {
+pub(crate) fn too_large(message: &str) -> PortError {
     PortError::new(ErrorCode::TooLarge, message)
 }
 

@@ -100,7 +100,6 @@ pub(crate) fn failure(verb: Verb, address: &Address, finished: &Finished) -> Por
     let reason = reason(said).unwrap_or_else(|| format!("git ended with {}", finished.status));
     let place = one_line(&address.masked(), 200);
     let message = match code {
-        ErrorCode::NotFound => format!("cannot {verb} {place}: {reason}"),
         ErrorCode::Denied => format!("cannot {verb} {place}: it was refused: {reason}{}", advice(&lower)),
         ErrorCode::Invalid => {
             format!("cannot {verb} {place}: git refuses what the repository holds: {reason}")

@@ -6,8 +6,8 @@ use sortie_core::action::{Against, Commit, Push, RepositoryFetch};
 use sortie_policy::ports::{ErrorCode, PortError};
 
 use super::{Inner, State, TaskRepository};
-use crate::blob::{self, LARGEST};
-use crate::check_out::{CheckOut, PlainGit, remember};
+use crate::blob::{self, LARGEST, Unread};
+use crate::check_out::{CheckOut, PlainGit, check_sizes, remember};
 use crate::folder::Folder;
 use crate::history::{PermittedPaths, changes};
 use crate::message::compose;
@@ -18,6 +18,9 @@ use crate::set_up::SetUp;
 use crate::source::SourceError;
 use crate::store::Store;
 use crate::tree::{self, Difference, Edits, unreadable, unwritable};
+
+/// Bytes of all files of one commit.
+const MOST_BYTES: u64 = 4 * LARGEST;
 
 impl TaskRepository {
     /// Fetches the base and starts the branch there. Once that is done it is
@@ -41,7 +44,7 @@ impl TaskRepository {
         self.blocking(|inner, state| {
             let store = inner.store()?;
             let fetched = store.repository.find_reference(FETCHED).and_then(|found| found.peel_to_commit());
-            // names and sizes are checked before the branch exists
+            // names are checked before the branch exists
             if let Ok(commit) = fetched {
                 state.listings.of(&store.repository, commit.id())?;
             }
@@ -90,8 +93,8 @@ impl Inner {
     pub(super) fn check_out(&self, state: &mut State) -> Result<(), PortError> {
         let store = self.store()?;
         let commit = store.fetched()?.base;
-        // its names are checked before the first file is written
-        state.listings.of(&store.repository, commit)?;
+        // names and sizes are checked before the first file is written
+        check_sizes(&store.repository, &*state.listings.of(&store.repository, commit)?)?;
         let tree =
             store.repository.find_commit(commit).and_then(|commit| commit.tree()).map_err(unreadable)?;
         let root = self.root()?;
@@ -166,14 +169,14 @@ impl Inner {
         let odb = store.repository.odb().map_err(unwritable)?;
         let root = self.root()?;
         let mut edits = Edits::new();
-        let mut total = 0;
+        let mut room = MOST_BYTES;
         for (path, kind) in differences {
             if self.config.cancel.is_cancelled() {
                 return Err(PortError::new(ErrorCode::Cancelled, "the commit was cancelled"));
             }
             let entry = match kind {
                 ChangeKind::Deleted => None,
-                ChangeKind::Added | ChangeKind::Modified => Some(store_one(&odb, &root, path, &mut total)?),
+                ChangeKind::Added | ChangeKind::Modified => Some(store_one(&odb, &root, path, &mut room)?),
             };
             edits.insert(path.clone(), entry);
         }
@@ -201,18 +204,23 @@ fn store_one(
     odb: &git2::Odb<'_>,
     root: &Folder,
     path: &[u8],
-    total: &mut u64,
+    room: &mut u64,
 ) -> Result<tree::Entry, PortError> {
-    let stored = || -> Result<_, blob::Unread> {
-        let (folder, name) = root.descend(path)?;
-        *total += folder.stat(name)?.st_size.cast_unsigned();
-        if *total > 4 * LARGEST {
-            return Err(blob::Unread::TooLarge(*total));
+    let stored = root
+        .descend(path)
+        .map_err(Unread::from)
+        .and_then(|(folder, name)| blob::store(odb, &folder, name, *room));
+    match stored {
+        Ok((entry, bytes)) => {
+            *room = room.saturating_sub(bytes);
+            Ok(entry)
         }
-        blob::store(odb, &folder, name)
-    };
-    let mut stored = stored;
-    stored().map_err(|error| error.about(path))
+        // small enough by itself
+        Err(Unread::TooLarge(size)) if size <= LARGEST => {
+            Err(tree::too_large(&format!("the change has more than {} GiB", MOST_BYTES >> 30)))
+        }
+        Err(error) => Err(error.about(path)),
+    }
 }
 
 /// The differences that a permit names. One that it names with another kind of

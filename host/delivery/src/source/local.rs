@@ -9,8 +9,14 @@
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use super::{Address, SourceError};
+
+/// How long a work tree's uncommitted files are looked for. They are told for
+/// convenience, and a hostile folder could keep the search for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A repository of this machine.
 #[derive(Clone, Debug)]
@@ -87,21 +93,26 @@ impl LocalRepository {
     /// See [`super::Source::uncommitted`]. libgit2 runs no filters, hooks or
     /// monitors, which `git status` would.
     pub(crate) fn uncommitted(&self, max: usize) -> Vec<PathBuf> {
-        use std::os::unix::ffi::OsStrExt;
         if self.bare {
             return Vec::new();
         }
-        let mut options = git2::StatusOptions::new();
-        options.include_untracked(true).exclude_submodules(true).no_refresh(true);
-        let flags = git2::RepositoryOpenFlags::NO_SEARCH;
-        let Ok(repository) = git2::Repository::open_ext(&self.root, flags, [] as [&Path; 0]) else {
-            return Vec::new();
-        };
-        let Ok(statuses) = repository.statuses(Some(&mut options)) else { return Vec::new() };
-        let path =
-            |entry: git2::StatusEntry<'_>| PathBuf::from(std::ffi::OsStr::from_bytes(entry.path_bytes()));
-        statuses.iter().take(max).map(path).collect()
+        // libgit2 opens what it finds and waits for whoever writes to a fifo: it then waits alone
+        let (tell, told) = mpsc::channel();
+        let root = self.root.clone();
+        std::thread::spawn(move || tell.send(uncommitted(&root, max)));
+        told.recv_timeout(PATIENCE).ok().flatten().unwrap_or_default()
     }
+}
+
+fn uncommitted(root: &Path, max: usize) -> Option<Vec<PathBuf>> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut options = git2::StatusOptions::new();
+    options.include_untracked(true).exclude_submodules(true).no_refresh(true);
+    let flags = git2::RepositoryOpenFlags::NO_SEARCH;
+    let repository = git2::Repository::open_ext(root, flags, [] as [&Path; 0]).ok()?;
+    let statuses = repository.statuses(Some(&mut options)).ok()?;
+    let path = |entry: git2::StatusEntry<'_>| PathBuf::from(std::ffi::OsStr::from_bytes(entry.path_bytes()));
+    Some(statuses.iter().take(max).map(path).collect())
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, SourceError> {
@@ -191,13 +202,19 @@ fn check_layout(git_dir: &Path, common: &Path) -> Result<(), SourceError> {
             return unusable(&format!("its `{folder}` is a link"));
         }
     }
-    for folder in ["objects", "objects/pack"] {
-        let entries = fs::read_dir(common.join(folder)).into_iter().flatten().flatten();
-        if entries.into_iter().any(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink())) {
-            return unusable(&format!("there are links in its `{folder}`"));
+    let objects = common.join("objects");
+    let within = entries(&objects).filter(|(_, kind)| kind.is_dir()).map(|(path, _)| path);
+    for folder in within.chain([objects.clone()]) {
+        if entries(&folder).any(|(_, kind)| kind.is_symlink()) {
+            return unusable("there are links in its `objects`");
         }
     }
     Ok(())
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = (PathBuf, fs::FileType)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.path(), entry.file_type().ok()?)))
 }
 
 fn check_config(root: &Path, config: &Config) -> Result<(), SourceError> {

@@ -7,8 +7,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use sortie_core::action::ReadOperation;
 use sortie_delivery::Source;
-use sortie_policy::ports::ErrorCode;
+use sortie_policy::ports::{ErrorCode, Repository};
 
 use crate::support::{BRANCH, Ground, Task, environment, git, write};
 
@@ -119,7 +120,7 @@ async fn hooks_that_the_users_own_config_names_do_not_run_on_the_tasks_behalf() 
 /// What a hostile folder looks like, and what the refusal says.
 type Case = (&'static str, fn(&Path, &Path), &'static str);
 
-const LEADING_ELSEWHERE: [Case; 9] = [
+const LEADING_ELSEWHERE: [Case; 10] = [
     (
         "a gitfile",
         |seed, private| {
@@ -168,6 +169,15 @@ const LEADING_ELSEWHERE: [Case; 9] = [
         "a linked fan-out folder",
         |seed, private| {
             symlink(private.join(".git/objects"), seed.join(".git/objects/zz")).expect("is linked");
+        },
+        "links in its `objects`",
+    ),
+    (
+        "a linked object",
+        |seed, private| {
+            fs::create_dir_all(seed.join(".git/objects/ee")).expect("is made");
+            symlink(private.join(".git/HEAD"), seed.join(".git/objects/ee").join("0".repeat(38)))
+                .expect("is linked");
         },
         "links in its `objects`",
     ),
@@ -241,6 +251,16 @@ async fn a_local_config_does_not_redirect_fetch_or_push() {
 }
 
 #[tokio::test]
+async fn a_fifo_in_place_of_an_index_is_not_waited_for() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    let index = ground.seed().join(".git/index");
+    fs::remove_file(&index).expect("is removed");
+    assert!(Command::new("mkfifo").arg(&index).status().expect("mkfifo runs").success());
+    let source = Source::parse("seed", ground.path()).expect("is a repository");
+    assert_eq!(source.uncommitted(10), [] as [std::path::PathBuf; 0]);
+}
+
+#[tokio::test]
 async fn a_fifo_in_place_of_a_config_does_not_block() {
     let ground = Ground::with(&[("a", "1\n")]);
     let config = ground.seed().join(".git/config");
@@ -265,16 +285,21 @@ fn raw_object(folder: &Path, kind: &str, content: &[u8]) -> String {
     String::from_utf8(output.stdout).expect("an id").trim().to_owned()
 }
 
-/// Makes `main` a commit of a tree with these entries as they stand.
-fn publish_tree(ground: &Ground, entries: &[(&str, &str, &str)]) {
-    let origin = ground.origin();
+/// Writes a tree with these entries as they stand.
+fn raw_tree<'a>(ground: &Ground, entries: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> String {
     let mut tree = Vec::new();
     for (mode, name, id) in entries {
         tree.extend_from_slice(format!("{mode} {name}\0").as_bytes());
         let byte = |at: usize| u8::from_str_radix(&id[at..at + 2], 16).expect("hexadecimal");
         tree.extend((0..40).step_by(2).map(byte));
     }
-    let tree = raw_object(&origin, "tree", &tree);
+    raw_object(&ground.origin(), "tree", &tree)
+}
+
+/// Makes `main` a commit of a tree with these entries as they stand.
+fn publish_tree(ground: &Ground, entries: &[(&str, &str, &str)]) {
+    let origin = ground.origin();
+    let tree = raw_tree(ground, entries.iter().copied());
     let commit = git(&origin, &["commit-tree", "-m", "hostile", &tree]);
     fs::write(origin.join("refs/heads/main"), commit).expect("is written");
 }
@@ -303,6 +328,54 @@ async fn a_tree_with_a_link_and_a_folder_of_one_name_is_refused() {
     let error = ground.task().fetch().await.expect_err("is refused");
     assert_eq!(error.code, ErrorCode::Invalid, "{error}");
     assert_eq!(fs::read_to_string(&ground.canary).expect("is read"), crate::support::CANARY);
+}
+
+#[tokio::test]
+async fn a_small_pack_with_trees_without_end_is_refused() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    let blob = ground.in_origin(&["rev-parse", "main:a"]);
+    let numbers: Vec<_> = (0..1100).map(|number| format!("{number:04}")).collect();
+    let wide = |mode, id: &str| raw_tree(&ground, numbers.iter().map(|name| (mode, name.as_str(), id)));
+    let files = wide("100644", &blob);
+    let long = "n".repeat(2000);
+    let named = raw_tree(&ground, [("40000", long.as_str(), files.as_str())]);
+    let deep = (0..250).fold(files.clone(), |tree, _| raw_tree(&ground, [("40000", "d", tree.as_str())]));
+    for (name, tree) in [("files", wide("40000", &files)), ("paths", wide("40000", &named)), ("deep", deep)] {
+        publish_tree(&ground, &[("40000", name, &tree)]);
+        let task = ground.task();
+        let error = task.fetch().await.expect_err(name);
+        assert_eq!(error.code, ErrorCode::TooLarge, "{name}: {error}");
+        assert!(error.message.contains(name), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_small_pack_of_more_than_a_disk_holds_is_not_checked_out() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    let zeros = raw_object(&ground.origin(), "blob", &vec![0; 64 << 20]);
+    let names: Vec<_> = (0..300).map(|number| format!("{number:03}")).collect();
+    let files = raw_tree(&ground, names.iter().map(|name| ("100644", name.as_str(), zeros.as_str())));
+    publish_tree(&ground, &[("40000", "files", &files)]);
+    let task = ground.task();
+    task.fetch().await.expect("fetches");
+    let error = task.repository.check_out().await.expect_err("is refused");
+    assert_eq!(error.code, ErrorCode::TooLarge, "{error}");
+    assert_eq!(fs::read_dir(&task.tree).expect("is there").count(), 0);
+}
+
+#[tokio::test]
+async fn messages_without_end_are_told_in_part() {
+    let ground = Ground::with(&[("a", "1\n")]);
+    write(ground.path(), "message", format!("subject\n\n{}", "m".repeat(1 << 20)));
+    git(&ground.seed(), &["commit", "-q", "--allow-empty", "-F", "../message"]);
+    git(&ground.seed(), &["push", "-q", "origin", "HEAD:refs/heads/main"]);
+    let task = ground.task();
+    task.prepare().await;
+    let log = task.repository.log(task.read(ReadOperation::Log { max: 10 }, &[]).await).await.expect("logs");
+    assert!(log[0].message.starts_with("subject\n\nmmm") && log[0].message.len() < 20_000);
+    let show = task.read(ReadOperation::Show { rev: "HEAD".into(), max: 1000 }, &["a"]).await;
+    let shown = task.repository.show(show).await.expect("shows");
+    assert!(shown.len() < 1200 && shown.contains("[cut here: "), "{} bytes", shown.len());
 }
 
 #[tokio::test]

@@ -339,6 +339,20 @@ async fn a_hostile_gitignore_costs_bounded_work() {
 }
 
 #[tokio::test]
+async fn rules_without_end_do_not_crowd_out_those_of_the_base() {
+    let ground = Ground::with(&[(".gitignore", "secret\n"), ("sub/.gitignore", "hidden\n"), ("a", "1\n")]);
+    let task = ground.task();
+    task.prepare().await;
+    write(&task.tree, ".gitignore", "nope\n".repeat(30_000));
+    write(&task.tree, "sub/.gitignore", "");
+    for path in ["secret", "sub/hidden", "new"] {
+        write(&task.tree, path, "x");
+    }
+    let paths: Vec<_> = task.changes().await.into_iter().map(|(path, _)| path).collect();
+    assert_eq!(paths, [".gitignore", "new", "sub/.gitignore"]);
+}
+
+#[tokio::test]
 async fn a_work_tree_that_is_not_empty_is_not_checked_out_into() {
     let ground = Ground::with(&[("a", "1\n")]);
     let task = ground.task();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use sortie_core::action::{Against, Change, ChangeKind, Push, ReadOperation, RepositoryFetch};
+use sortie_core::action::{Against, Change, ChangeKind, Commit, Push, ReadOperation, RepositoryFetch};
 use sortie_delivery::branch_diff;
 use sortie_policy::ports::{ErrorCode, Repository};
 
@@ -287,6 +287,10 @@ async fn a_permit_serves_for_what_it_says_and_at_its_own_gate() {
     assert_eq!(error.code, ErrorCode::Invalid);
     task.prepare().await;
     write(&task.tree, "a", "2\n");
+    let changes = task.repository.changes(Against::Head).await.expect("changes");
+    let elsewhere = Commit { branch: "main".into(), message: "m".into(), changes };
+    let error = task.repository.commit(task.permit(elsewhere).await).await.expect_err("is refused");
+    assert_eq!(error.code, ErrorCode::Invalid);
     task.commit().await.expect("commits");
 
     let planned = task.repository.planned_push().await.expect("plans").expect("there is one");

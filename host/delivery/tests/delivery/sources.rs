@@ -160,20 +160,60 @@ async fn ssh_is_given_host_and_path_as_arguments() {
     }
 }
 
-#[tokio::test]
-async fn ssh_has_no_terminal_to_ask_on() {
-    let ground = Ground::with(&[("a", "1\n")]);
-    let said = ground.path().join("said");
-    write(
-        ground.path(),
-        "ssh",
-        format!("#!/bin/sh\n(: </dev/tty) 2>{s} || echo none >{s}; exit 255\n", s = said.display()),
-    );
+/// Has `ssh` be this script.
+fn scripted_ssh(ground: &Ground, script: &str) -> Task {
+    write(ground.path(), "ssh", format!("#!/bin/sh\n{script}\n"));
     let ssh = ground.path().join("ssh");
     fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).expect("is executable");
-    let task = Task::on(&ground, "git@host.example:a", |config| {
+    Task::on(ground, "git@host.example:a", |config| {
         config.environment.push(("GIT_SSH_COMMAND".into(), ssh.into()));
-    });
+    })
+}
+
+#[tokio::test]
+async fn git_has_a_session_of_its_own_and_cannot_fill_the_disk() {
+    let ground = Ground::with(&[]);
+    let said = ground.path().join("said");
+    let script =
+        format!("cut -d ' ' -f 6 /proc/self/stat > {s}; ulimit -f >> {s}; exit 255", s = said.display());
+    scripted_ssh(&ground, &script).fetch().await.expect_err("ssh fails");
+    let said = fs::read_to_string(said).expect("is written");
+    let [session, limit] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+    let own = rustix::process::getsid(None).expect("there is one").as_raw_nonzero().to_string();
+    assert_ne!(session, own);
+    assert!(limit.parse::<u64>().is_ok(), "{limit}");
+}
+
+#[tokio::test]
+async fn cancelling_leaves_no_process_behind() {
+    let ground = Ground::with(&[]);
+    let pid = ground.path().join("pid");
+    let task = scripted_ssh(
+        &ground,
+        &format!("echo $$ > {p}.new; mv {p}.new {p}; exec sleep 1000", p = pid.display()),
+    );
+    let cancel = task.config.cancel.clone();
+    let cancelled = async {
+        while !pid.exists() {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let (fetched, ()) = tokio::join!(task.fetch(), cancelled);
+    assert_eq!(fetched.expect_err("is cancelled").code, ErrorCode::Cancelled);
+    let process = format!("/proc/{}/stat", fs::read_to_string(pid).expect("is read").trim());
+    // gone, or dead and not yet waited for by whoever took it over
+    while fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z ")) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn ssh_has_no_terminal_to_ask_on() {
+    let ground = Ground::with(&[]);
+    let said = ground.path().join("said");
+    let script = format!("(: </dev/tty) 2>{s} || echo none >{s}; exit 255", s = said.display());
+    let task = scripted_ssh(&ground, &script);
     task.fetch().await.expect_err("ssh fails");
     assert_eq!(fs::read_to_string(said).expect("is written"), "none\n");
 }
