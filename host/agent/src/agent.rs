@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sortie_core::action::{ModelRequest, ToolCall, ToolResult};
+use sortie_core::action::{Effect, ModelRequest, ToolCall, ToolResult};
 use sortie_core::conversation::{Conversation, Item, Message, Reply, StopReason};
 use sortie_core::event::Event;
 use sortie_core::text::{one_line, strip_escapes};
@@ -13,7 +13,7 @@ use sortie_core::{Actor, Outcome};
 use sortie_policy::ports::{
     ErrorCode, Invocation, Model, ModelError, PortError, ReplyObserver, Tool, ToolOutput, Tools,
 };
-use sortie_policy::{Gate, Refusal};
+use sortie_policy::{Gate, Permit, Refusal};
 use tokio_util::sync::CancellationToken;
 
 use crate::builtin::{self, Finish, ReadOutput, UpdatePlan};
@@ -22,7 +22,7 @@ use crate::limits::Limits;
 use crate::loops::{Advice, LoopWatch};
 use crate::meter::Meter;
 use crate::prompt::Brief;
-use crate::shorten::shorten;
+use crate::shorten::{DEFAULT_SHOWN, MOST_SHOWN, shorten};
 
 /// Replies without anything in them that are borne in a row.
 const EMPTY_REPLIES: u32 = 3;
@@ -85,8 +85,10 @@ struct CallResult {
 }
 
 impl CallResult {
-    fn failure(message: impl Into<String>) -> Self {
-        Self { content: message.into(), failed: true, blob: None, details: Value::Null }
+    /// What it says may repeat what the model or a plugin wrote, at any length.
+    fn failure(message: impl AsRef<str>) -> Self {
+        let content = shorten(&strip_escapes(message.as_ref()), DEFAULT_SHOWN).text;
+        Self { content, failed: true, blob: None, details: Value::Null }
     }
 
     fn success(content: impl Into<String>) -> Self {
@@ -119,9 +121,7 @@ impl Agent {
                 return Ok(ended);
             }
             self.warn_near_the_end(&mut work);
-            let Some(reply) = self.ask(&mut work).await? else {
-                return Ok(cancelled());
-            };
+            let Some(reply) = self.ask(&mut work).await? else { continue };
             work.conversation.messages.push(Message::Assistant { items: reply.items.clone() });
             if let Some(ended) = self.take(&mut work, &reply).await? {
                 self.journal.commit().await?;
@@ -158,13 +158,11 @@ impl Agent {
         if self.cancel.is_cancelled() {
             return Some(cancelled());
         }
-        let usage = self.meter.usage();
-        let tokens = usage.input_tokens + usage.output_tokens;
         let spent = if work.turn >= self.limits.turns {
             format!("{} turns", self.limits.turns)
-        } else if tokens >= self.limits.tokens {
+        } else if self.meter.tokens() >= self.limits.tokens {
             format!("{} tokens", self.limits.tokens)
-        } else if work.started.elapsed() >= self.limits.time {
+        } else if self.time_left(work).is_zero() {
             format!("{} seconds", self.limits.time.as_secs())
         } else {
             return None;
@@ -173,12 +171,15 @@ impl Agent {
         Some(Ended { outcome: Outcome::Budget, title: String::new(), summary })
     }
 
+    fn time_left(&self, work: &Work) -> Duration {
+        self.limits.time.saturating_sub(work.started.elapsed())
+    }
+
     /// Tells the model once when nine tenths of a budget are spent.
     fn warn_near_the_end(&self, work: &mut Work) {
-        let usage = self.meter.usage();
         let near = u64::from(work.turn) * 10 >= u64::from(self.limits.turns) * 9
-            || (usage.input_tokens + usage.output_tokens) * 10 >= self.limits.tokens * 9
-            || work.started.elapsed() * 10 >= self.limits.time * 9;
+            || self.meter.tokens().saturating_mul(10) >= self.limits.tokens.saturating_mul(9)
+            || self.time_left(work) <= self.limits.time / 10;
         if near && !std::mem::replace(&mut work.warned, true) {
             let turns = self.limits.turns - work.turn;
             let text = format!(
@@ -188,7 +189,9 @@ impl Agent {
         }
     }
 
-    /// Asks for a reply; none if the task was cancelled meanwhile.
+    /// Asks for a reply; none if the task was cancelled meanwhile, or its time
+    /// ran out. The permit is waited for no longer than the reply: a person
+    /// may have to give it.
     async fn ask(&self, work: &mut Work) -> Result<Option<Reply>, AgentError> {
         work.turn += 1;
         let request = ModelRequest {
@@ -198,21 +201,22 @@ impl Agent {
             max_output_tokens: self.limits.reply_tokens,
             conversation: Arc::new(work.conversation.clone()),
         };
-        let permit = self.gate.permit(&Actor::Agent, request).await?;
-        self.journal.append(Event::ModelRequested { turn: work.turn });
-        self.journal.commit().await?;
-        let observer = Watcher { journal: &*self.journal };
-        let left = self.limits.time.saturating_sub(work.started.elapsed());
+        let turn = work.turn;
+        let respond = async {
+            let permit = self.gate.permit(&Actor::Agent, request).await?;
+            self.journal.append(Event::ModelRequested { turn });
+            self.journal.commit().await?;
+            Ok::<_, AgentError>(self.model.respond(permit, &Watcher { journal: &*self.journal }).await?)
+        };
         let reply = tokio::select! {
             () = self.cancel.cancelled() => return Ok(None),
-            reply = tokio::time::timeout(left, self.model.respond(permit, &observer)) => match reply {
+            reply = tokio::time::timeout(self.time_left(work), respond) => match reply {
                 Ok(reply) => reply?,
-                // the time budget ran out while waiting: an empty reply leads to `must_stop`
-                Err(_) => Reply { items: vec![], stop: StopReason::Ended, usage: Default::default() },
+                Err(_) => return Ok(None),
             },
         };
         self.meter.count_turn(reply.usage);
-        self.journal.append(Event::ModelReplied { turn: work.turn, reply: reply.clone() });
+        self.journal.append(Event::ModelReplied { turn, reply: reply.clone() });
         Ok(Some(reply))
     }
 
@@ -233,17 +237,26 @@ impl Agent {
         let mut finish = None;
         let (mut circles, mut stuck) = (false, false);
         for (at, (id, name, arguments)) in calls.into_iter().enumerate() {
-            let result = if at >= CALLS_PER_REPLY {
-                CallResult::failure(format!("not run: at most {CALLS_PER_REPLY} calls are run of one reply"))
-            } else if name == builtin::FINISH {
-                take_finish(arguments, &mut finish)
-            } else {
-                self.call(work, id, name, arguments).await?
+            let left_out = self.reason_to_leave_out(work, at, name);
+            let result = match left_out {
+                Some(why) => self.leave_out(id, name, arguments, why),
+                None if name == builtin::FINISH => match builtin::arguments(name, arguments) {
+                    Ok(arguments) => {
+                        finish = Some(arguments);
+                        CallResult::success("noted")
+                    }
+                    Err(message) => self.leave_out(id, name, arguments, &message),
+                },
+                None => self.call(work, id, name, arguments).await?,
             };
-            match work.watch.note(name, arguments, &result.content, result.failed) {
-                Advice::Continue => {}
-                Advice::Warn => circles = true,
-                Advice::Stop => stuck = true,
+            // what was left out is no doing of the model's
+            let noted =
+                left_out.is_none().then(|| work.watch.note(name, arguments, &result.content, result.failed));
+            match noted {
+                None | Some(Advice::Continue) => {}
+                Some(Advice::Warn) => circles = true,
+                // within the reply that earned the warning the model could not have heeded it
+                Some(Advice::Stop) => stuck = !circles,
             }
             work.conversation.messages.push(Message::ToolResult {
                 call_id: id.clone(),
@@ -293,27 +306,35 @@ impl Agent {
         None
     }
 
-    async fn call(
-        &self,
-        work: &Work,
-        id: &str,
-        name: &str,
-        arguments: &str,
-    ) -> Result<CallResult, AgentError> {
-        let started = Instant::now();
-        let tool = work.tools.get(name);
+    /// Why a call of a reply is not made, if it is not. The end of the work is
+    /// taken at any time.
+    fn reason_to_leave_out(&self, work: &Work, at: usize, name: &str) -> Option<&'static str> {
+        if at >= CALLS_PER_REPLY {
+            return Some("not run: the reply has more calls than are run of one");
+        }
+        let late = name != builtin::FINISH && self.time_left(work).is_zero();
+        late.then_some("not run: the time of the task is spent")
+    }
+
+    /// Answers a call that is not made. The journal has it like any other: the
+    /// conversation goes on from the answer.
+    fn leave_out(&self, id: &str, name: &str, arguments: &str, why: &str) -> CallResult {
+        let result = CallResult::failure(why);
+        self.note_start(id, name, arguments, false);
+        self.note_end(id, name, Instant::now(), &result);
+        result
+    }
+
+    fn note_start(&self, id: &str, name: &str, arguments: &str, idempotent: bool) {
         self.journal.append(Event::ToolStarted {
             call_id: id.to_owned(),
             tool: name.to_owned(),
             arguments: arguments.to_owned(),
-            idempotent: tool.is_some_and(|tool| tool.effects.idempotent),
+            idempotent,
         });
-        let result = match name {
-            builtin::UPDATE_PLAN => self.update_plan(arguments),
-            builtin::READ_OUTPUT => self.read_output(arguments).await?,
-            _ => self.call_tool(work, id, name, arguments).await?,
-        };
-        self.meter.count_tool_call(tool.is_some_and(|tool| tool.effects.network));
+    }
+
+    fn note_end(&self, id: &str, name: &str, started: Instant, result: &CallResult) {
         self.journal.append(Event::ToolEnded {
             call_id: id.to_owned(),
             tool: name.to_owned(),
@@ -323,6 +344,40 @@ impl Agent {
             blob: result.blob.clone(),
             details: result.details.clone(),
         });
+    }
+
+    /// Has the gate decide, or says what the model is told instead. A person
+    /// may have to give the permit, who need not answer a cancelled task.
+    async fn permit<A: Effect>(&self, actor: &Actor, effect: A) -> Result<Permit<A>, CallResult> {
+        tokio::select! {
+            // a decision that is there counts: the result of a call that was made is kept
+            biased;
+            permit = self.gate.permit(actor, effect) => {
+                permit.map_err(|refusal| CallResult::failure(refusal.to_string()))
+            }
+            () = self.cancel.cancelled() => {
+                Err(CallResult::failure("the task was cancelled before this was decided on"))
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        work: &Work,
+        id: &str,
+        name: &str,
+        arguments: &str,
+    ) -> Result<CallResult, AgentError> {
+        let started = Instant::now();
+        let tool = work.tools.get(name);
+        self.note_start(id, name, arguments, tool.is_some_and(|tool| tool.effects.idempotent));
+        let result = match name {
+            builtin::UPDATE_PLAN => self.update_plan(arguments),
+            builtin::READ_OUTPUT => self.read_output(arguments).await?,
+            _ => self.call_tool(work, id, name, arguments).await?,
+        };
+        self.meter.count_tool_call(tool.is_some_and(|tool| tool.effects.network));
+        self.note_end(id, name, started, &result);
         Ok(result)
     }
 
@@ -340,28 +395,27 @@ impl Agent {
             Ok(call) => ToolCall { call_id: id.to_owned(), plugin: tool.plugin.clone(), ..call },
             Err(error) => return Ok(CallResult::failure(error.message)),
         };
-        let permit = match self.gate.permit(&Actor::Agent, call).await {
+        let permit = match self.permit(&Actor::Agent, call).await {
             Ok(permit) => permit,
-            Err(refusal) => return Ok(CallResult::failure(refusal.to_string())),
+            Err(result) => return Ok(result),
         };
         // the reply, the decision and the intent are durable before the tool acts
         self.journal.commit().await?;
-        let left = self.limits.time.saturating_sub(work.started.elapsed());
         let invocation = Invocation {
             details: json!({}),
-            timeout: self.limits.call.min(left).max(Duration::from_secs(1)),
+            timeout: self.limits.call.min(self.time_left(work)).max(Duration::from_secs(1)),
             cancel: self.cancel.child_token(),
             by_host: false,
         };
         let result = self.tools.invoke(permit, invocation).await;
-        self.show(id, name, result).await
+        self.show(id, tool, result).await
     }
 
     /// What the model sees of a tool's result: permitted, and shortened.
     async fn show(
         &self,
         id: &str,
-        name: &str,
+        tool: &Tool,
         result: Result<ToolOutput, PortError>,
     ) -> Result<CallResult, AgentError> {
         let (content, details, failed) = match result {
@@ -373,16 +427,19 @@ impl Agent {
         };
         let shown = ToolResult {
             call_id: id.to_owned(),
-            tool: name.to_owned(),
+            tool: tool.spec.name.clone(),
             content: strip_escapes(&content),
             failed,
         };
-        let content = match self.gate.permit(&Actor::Tool(name.to_owned()), shown).await {
+        let whole = shown.content.clone();
+        let content = match self.permit(&Actor::Tool(tool.plugin.clone()), shown).await {
             // the model is on the host's side of every port: taking the permitted text is the effect
             Ok(permit) => permit.action().content.clone(),
-            Err(refusal) => return Ok(CallResult::failure(refusal.to_string())),
+            Err(result) => return Ok(result),
         };
-        let short = shorten(&content, self.limits.shown);
+        // what a policy took out of the text would still stand in the details
+        let details = if content == whole { details } else { Value::Null };
+        let short = shorten(&content, self.limits.shown.min(MOST_SHOWN));
         if short.cut == 0 {
             return Ok(CallResult { content: short.text, failed, blob: None, details });
         }
@@ -415,16 +472,6 @@ impl Agent {
             Some(bytes) => CallResult::success(page.page(&String::from_utf8_lossy(&bytes))),
             None => CallResult::failure(format!("there is no output `{}`", one_line(&page.output, 80))),
         })
-    }
-}
-
-fn take_finish(arguments: &str, finish: &mut Option<Finish>) -> CallResult {
-    match builtin::arguments(builtin::FINISH, arguments) {
-        Ok(arguments) => {
-            *finish = Some(arguments);
-            CallResult::success("noted")
-        }
-        Err(message) => CallResult::failure(message),
     }
 }
 

@@ -72,10 +72,21 @@ impl Meter {
         }
     }
 
+    /// Tokens sent and received so far, together.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.input_tokens.load(Ordering::Relaxed).saturating_add(self.output_tokens.load(Ordering::Relaxed))
+    }
+
+    /// Counts a reply. Its numbers are the server's, who may claim any: a
+    /// counter that wrapped around would have its budget begin anew.
     pub(crate) fn count_turn(&self, usage: Usage) {
         self.turns.fetch_add(1, Ordering::Relaxed);
-        self.input_tokens.fetch_add(usage.input_tokens, Ordering::Relaxed);
-        self.output_tokens.fetch_add(usage.output_tokens, Ordering::Relaxed);
+        for (counter, tokens) in
+            [(&self.input_tokens, usage.input_tokens), (&self.output_tokens, usage.output_tokens)]
+        {
+            let add = |counted: u64| Some(counted.saturating_add(tokens));
+            let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        }
     }
 
     pub(crate) fn count_tool_call(&self, network: bool) {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use sortie_agent::Journal as _;
 use sortie_core::Actor;
 use sortie_core::action::{Against, FileRead, ReadOperation};
 use sortie_policy::ports::Workspace;
@@ -23,10 +24,16 @@ impl TaskRun {
         }
         if delivered
             && !self.plan.keep
-            && let Err(error) = self.folder.remove_workspace()
+            && let Err(why) = self.release().await
         {
-            self.warn(format!("the workspace is not removed: {error}"));
+            self.warn(format!("the workspace is not removed: {why}"));
         }
+    }
+
+    /// The journal has to know of the delivery before the work is nowhere else.
+    async fn release(&self) -> Result<(), String> {
+        self.journal.commit().await.map_err(|error| error.to_string())?;
+        self.folder.remove_workspace().map_err(|error| error.to_string())
     }
 
     async fn keep_diff(&self) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sortie_core::Actor;
 use sortie_core::action::Exec;
 use sortie_core::event::Event;
-use sortie_core::text::{one_line, strip_escapes};
+use sortie_core::text::one_line;
 use sortie_policy::ports::{Chunk, Exit, Workspace};
 
 use crate::run::{RunError, TaskRun, port};
@@ -47,8 +47,12 @@ impl TaskRun {
         let mut process = workspace.commands().spawn(permit).await.map_err(port("run a command"))?;
         let mut tail = Tail::default();
         loop {
-            let chunk = process.next(Duration::from_secs(60)).await.map_err(port("run a command"))?;
-            match chunk {
+            let next = tokio::select! {
+                next = process.next(Duration::from_secs(60)) => next,
+                // the process ends with its handle
+                () = self.cancel.cancelled() => return Err(RunError::Cancelled),
+            };
+            match next.map_err(port("run a command"))? {
                 Some(Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) => {
                     if let Some(line) = tail.push(&bytes) {
                         self.journal_append(Event::Progress { text: line });
@@ -92,7 +96,7 @@ impl Tail {
 
     fn text(mut self) -> String {
         self.push(b"\n");
-        strip_escapes(&Vec::from(self.lines).join("\n"))
+        Vec::from(self.lines).join("\n")
     }
 }
 

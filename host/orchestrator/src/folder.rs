@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -97,17 +97,40 @@ impl TaskFolder {
         self.path.join("changes.diff")
     }
 
-    /// Removes work tree and home.
+    /// Removes work tree and home. Nothing of the workspace runs any more.
     ///
     /// # Errors
     /// If something in them cannot be removed.
     pub fn remove_workspace(&self) -> Result<(), FolderError> {
         for part in [self.work_tree(), self.home()] {
             // does not follow links, and holds every directory open while it empties it
-            fs::remove_dir_all(&part).map_err(|source| failed("remove", &part, source))?;
+            let removed = match fs::remove_dir_all(&part) {
+                // the caches of some package managers are read-only, down to their folders
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    open_up(&part).and_then(|()| fs::remove_dir_all(&part))
+                }
+                removed => removed,
+            };
+            removed.map_err(|source| failed("remove", &part, source))?;
         }
         Ok(())
     }
+}
+
+/// Makes every folder in one that nobody else changes writable.
+fn open_up(folder: &Path) -> io::Result<()> {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            // of a link, the link's own
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn private(parents: bool, path: &Path) -> Result<(), FolderError> {
@@ -136,4 +159,43 @@ fn lock(folder: &Path, id: &TaskId) -> Result<File, FolderError> {
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> FolderError {
     FolderError::Io { action, path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workspace_with_read_only_folders_is_removed_and_what_its_links_lead_to_is_not() {
+        let home = tempfile::tempdir().expect("a folder");
+        let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let id = "task-7k2m9q".parse().expect("an id");
+        let task = TaskFolder::create(home.path(), &id, owner).expect("is made");
+        let outside = home.path().join("outside");
+        fs::create_dir(&outside).expect("is made");
+        fs::write(outside.join("file"), "x").expect("is written");
+        fs::set_permissions(&outside, fs::Permissions::from_mode(0o500)).expect("is set");
+        let cache = task.home().join("cache/module");
+        fs::create_dir_all(&cache).expect("is made");
+        fs::write(cache.join("file"), "x").expect("is written");
+        std::os::unix::fs::symlink(&outside, cache.join("link")).expect("is linked");
+        for folder in [&cache, &task.home().join("cache")] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o500)).expect("is set");
+        }
+        task.remove_workspace().expect("is removed");
+        assert!(!task.home().exists() && outside.join("file").exists());
+        assert_eq!(fs::metadata(&outside).expect("is there").permissions().mode() & 0o777, 0o500);
+    }
+
+    #[test]
+    fn a_task_has_one_owner() {
+        let home = tempfile::tempdir().expect("a folder");
+        let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let id = "task-7k2m9q".parse().expect("an id");
+        let task = TaskFolder::create(home.path(), &id, owner).expect("is made");
+        assert!(TaskFolder::is_taken(home.path(), &id));
+        assert!(TaskFolder::create(home.path(), &id, owner).is_err());
+        drop(task);
+        assert!(!TaskFolder::is_taken(home.path(), &id));
+    }
 }

@@ -154,7 +154,8 @@ impl Journal for TaskJournal {
                 file.write_all(&bytes)?;
                 file.as_file().sync_all()?;
                 file.persist(&path).map_err(|error| error.error)?;
-                std::io::Result::Ok(())
+                // its name, too: the journal is about to refer to it
+                std::fs::File::open(&folder)?.sync_all()
             };
             write().map_err(|error| JournalError(error.to_string()))
         })

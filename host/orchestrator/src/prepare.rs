@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sortie_agent::Limits;
+use sortie_agent::{Limits, shorten};
 use sortie_core::Actor;
 use sortie_core::action::{Exec, RepositoryFetch, TaskSubmit, WorkspaceCreate};
 use sortie_core::text::one_line;
@@ -14,6 +14,10 @@ use crate::tests_run::TestRun;
 
 /// The longest that a set-up may take.
 const SETUP_TIME: Duration = Duration::from_secs(30 * 60);
+
+/// Characters of a failed set-up that the model is told of; with every turn
+/// again.
+const FAILURE_SHOWN: usize = 2000;
 
 /// What the work begins with.
 pub(crate) struct Prepared {
@@ -111,6 +115,7 @@ impl TaskRun {
                 // a guess may fail where the task can still be done; a command that somebody set may not
                 Err(RunError::SetUp(failure)) if *install == Install::Detect => {
                     self.warn(format!("the task goes on without `{}`", one_line(&command, 120)));
+                    let failure = shorten(&failure, FAILURE_SHOWN).text;
                     told.push_str(&format!("Set-up ran `{command}`, which failed: {failure}\n"));
                 }
                 Err(error) => return Err(error),

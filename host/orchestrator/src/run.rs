@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sortie_agent::{Agent, AgentError, Ended, Journal, JournalError, Limits, Meter};
@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::folder::TaskFolder;
 use crate::journal::TaskJournal;
 use crate::tests_run::TestRun;
+
+/// How long a step has to end by itself once the task is cancelled.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// How dependencies are installed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -260,15 +263,22 @@ impl TaskRun {
         self.journal_append(Event::StepStarted { step: step.into(), detail: detail.into() });
         self.journal.commit().await?;
         let started = Instant::now();
+        let mut work = std::pin::pin!(work);
         let result = tokio::select! {
-            result = work => result,
-            () = self.cancel.cancelled() => {
-                self.end_step(step, started, Err("cancelled".into()));
-                return Err(RunError::Cancelled);
-            }
+            result = &mut work => Some(result),
+            // dropped at once, Git would be killed over its lock files, and a push that the remote has taken
+            // would not be told
+            () = self.cancel.cancelled() => tokio::time::timeout(FAREWELL, work).await.ok(),
+        };
+        let Some(result) = result else {
+            self.end_step(step, started, Err("cancelled".into()));
+            return Err(RunError::Cancelled);
         };
         self.end_step(step, started, result.as_ref().map(done).map_err(ToString::to_string));
-        result.map_err(|error| StepError(error).into())
+        match result {
+            Err(_) if self.cancel.is_cancelled() => Err(RunError::Cancelled),
+            result => result.map_err(|error| StepError(error).into()),
+        }
     }
 
     fn end_step(&self, step: &str, started: Instant, result: Result<String, String>) {

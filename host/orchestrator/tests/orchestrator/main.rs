@@ -1,0 +1,5 @@
+//! The contract of a task's run, through its public port: everything around
+//! it is made up, but for the gate and the journal.
+
+mod run;
+mod world;
