@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Engine, Store};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, explain};
 use crate::limits::{GRACE, HANDLES, HOSTCALL_BYTES};
 use crate::log::Writer;
 use crate::state::State;
@@ -39,7 +39,7 @@ pub(crate) async fn run<T: Send>(
         let mut store = store(engine, state);
         body(&mut store).await.map_err(|error| {
             // with the guest's backtrace, for its author
-            format!("{error:?}").lines().take(100).for_each(|line| store.data().log.line("error", line));
+            explain(&error).lines().take(100).for_each(|line| store.data().log.line("error", line));
             Failure::of(&error)
         })
     };

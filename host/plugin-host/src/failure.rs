@@ -1,6 +1,8 @@
 //! How calls fail, and what is said of it: few words for the model, the rest
 //! for the log.
 
+use std::fmt::{self, Write as _};
+
 use sortie_core::text::{clip, one_line, strip_escapes};
 use sortie_policy::Refusal;
 use sortie_policy::ports::{ErrorCode, PortError};
@@ -68,7 +70,7 @@ impl Failure {
     fn of_text(text: &str) -> Self {
         if text.contains("fuel allocated for hostcalls") {
             Self::Passed
-        } else if text.contains("component-model handles") || text.contains("too many handles") {
+        } else if text.contains("handle limit exceeded") {
             Self::Handles
         } else {
             Self::Malformed(one_line(text, 300))
@@ -145,7 +147,44 @@ pub(crate) fn from_guest(error: types::Error) -> PortError {
     PortError { code, message: words(&error.message), rule: error.rule.map(|rule| one_line(&rule, 200)) }
 }
 
+/// Bytes of an error with its backtrace.
+const EXPLAINED: usize = 64 << 10;
+
+/// The error in full, for the plugin's author. Cut: the names in a backtrace
+/// are the guest's, and as long as it likes.
+pub(crate) fn explain(error: &wasmtime::Error) -> String {
+    struct Bounded(String);
+    impl fmt::Write for Bounded {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let fits = text.floor_char_boundary(EXPLAINED - self.0.len());
+            self.0.push_str(&text[..fits]);
+            if fits == text.len() { Ok(()) } else { Err(fmt::Error) }
+        }
+    }
+    let mut text = Bounded(String::new());
+    // an error says that the bound was reached
+    let _ = write!(text, "{error:?}");
+    text.0
+}
+
 /// A message, bounded and safe to print.
 pub(crate) fn words(text: &str) -> String {
     strip_escapes(clip(text, MESSAGE).as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_explained_up_to_a_bound() {
+        assert!(explain(&wasmtime::Error::msg("short")).contains("short"));
+        let long = wasmtime::Error::msg("é".repeat(EXPLAINED)).context("outer");
+        let text = explain(&long);
+        assert!(
+            text.contains("outer") && (EXPLAINED - 1..=EXPLAINED).contains(&text.len()),
+            "{}",
+            text.len()
+        );
+    }
 }

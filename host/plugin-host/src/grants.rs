@@ -18,16 +18,20 @@
 mod argv;
 mod http;
 mod paths;
+mod wanted;
 
 use std::fmt;
 
 use serde::Deserialize;
+use sortie_core::text::one_line;
+use sortie_policy::ports::{ErrorCode, PortError};
 
 use argv::ArgvPattern;
 use http::HttpPattern;
 use paths::PathPatterns;
 
 pub(crate) use paths::normal;
+pub(crate) use wanted::Wanted;
 
 /// What a plugin may ask for; `grants` of its `[[plugin]]`.
 ///
@@ -36,7 +40,8 @@ pub(crate) use paths::normal;
 ///   the special meaning of what follows; a last word `*` stands for any
 ///   number of arguments, none included. The program must be written as the
 ///   pattern has it: `sh *` does not cover `/bin/sh`. It bounds what is started,
-///   and not what that does: the workspace contains it.
+///   and neither its variables (`PATH` is one of them) and its directory nor
+///   what it does: the workspace contains it.
 /// - `files`: globs of paths relative to the root of the work tree, under
 ///   `read` and `write`. `**` stands for any number of folders, `*` for a part
 ///   of one name. Neither includes the other.
@@ -77,7 +82,7 @@ pub struct GrantError {
 
 impl GrantError {
     fn new(kind: &'static str, pattern: &str, reason: impl Into<String>) -> Self {
-        Self { kind, pattern: sortie_core::text::one_line(pattern, 200), reason: reason.into() }
+        Self { kind, pattern: one_line(pattern, 200), reason: reason.into() }
     }
 }
 
@@ -178,6 +183,41 @@ impl Grants {
         self.http.iter().any(|pattern| pattern.matches(method, url))
     }
 
+    /// Denies what they do not cover, with the line of settings that would.
+    pub(crate) fn check(&self, plugin: &str, wanted: Wanted<'_>) -> Result<(), PortError> {
+        let covered = match wanted {
+            Wanted::Exec(argv) => self.covers_exec(argv),
+            Wanted::Read(path) => self.covers_read(path),
+            Wanted::Write(path) => self.covers_write(path),
+            Wanted::GitRead(_) => self.git.read,
+            Wanted::GitCommit => self.git.commit,
+            Wanted::Http { method, url } => self.covers_http(method, url),
+        };
+        if covered {
+            return Ok(());
+        }
+        let what = one_line(&wanted.to_string(), 300);
+        let hint = self.with(wanted).map(|line| format!("; under its [[plugin]], `{line}` would allow it"));
+        let message =
+            format!("{what}: not covered by the grants of plugin `{plugin}`{}", hint.unwrap_or_default());
+        Err(PortError { code: ErrorCode::Denied, message, rule: Some(format!("grant/{}", wanted.key())) })
+    }
+
+    /// These grants with the narrowest that covers this added, as a line of
+    /// settings. None where only something far wider could be written.
+    fn with(&self, wanted: Wanted<'_>) -> Option<String> {
+        let mut settings = self.settings.clone();
+        match wanted {
+            Wanted::Exec(argv) => settings.exec.push(argv::pattern_for(argv)?),
+            Wanted::Read(path) => settings.files.read.push(paths::glob_for(path)),
+            Wanted::Write(path) => settings.files.write.push(paths::glob_for(path)),
+            Wanted::GitRead(_) => settings.git = GitSettings::Each(GitGrant { read: true, ..self.git }),
+            Wanted::GitCommit => settings.git = GitSettings::Each(GitGrant { commit: true, ..self.git }),
+            Wanted::Http { method, url } => settings.http.push(http::pattern_for(method, url)),
+        }
+        Some(format!("grants = {settings}"))
+    }
+
     /// These grants with an example of each missing one added, as a line of settings.
     pub(crate) fn suggestion(&self, exec: bool, files: bool, git: bool, http: bool) -> String {
         let mut settings = self.settings.clone();
@@ -242,6 +282,63 @@ impl fmt::Display for Settings {
 mod tests {
     use super::*;
 
+    fn read_back(line: &str) -> Grants {
+        #[derive(Deserialize)]
+        struct Plugin {
+            grants: Grants,
+        }
+        toml::from_str::<Plugin>(line).unwrap_or_else(|error| panic!("{line}: {error}")).grants
+    }
+
+    #[test]
+    fn what_is_denied_names_a_line_that_covers_it_beside_what_was_covered() {
+        let had: Grants = toml::from_str("exec = [\"git log *\"]\ngit = { read = true }").expect("grants");
+        let url = "https://a.example:8443/x?y".parse().expect("a URL");
+        let argvs = [
+            vec!["cargo", "test"],
+            vec!["sh", "-c", "echo 'a  b' * \\ $HOME"],
+            vec!["printf", " ", "", "\u{1b}[31m\n"],
+            vec!["*"],
+        ];
+        let long = vec!["x".repeat(100), "y".repeat(300)];
+        let argvs: Vec<Vec<String>> = argvs
+            .into_iter()
+            .map(|argv| argv.into_iter().map(str::to_owned).collect())
+            .chain([long])
+            .collect();
+        let mut wanted = vec![
+            Wanted::Read("src/[a]{b,c}*?\\d!.rs"),
+            Wanted::Write("a b/\"c\".rs"),
+            Wanted::GitCommit,
+            Wanted::Http { method: "POST", url: &url },
+        ];
+        wanted.extend(argvs.iter().map(|argv| Wanted::Exec(argv)));
+        for wanted in wanted {
+            let denied = had.check("p", wanted).expect_err("not covered");
+            assert_eq!(
+                (denied.code, denied.rule),
+                (ErrorCode::Denied, Some(format!("grant/{}", wanted.key())))
+            );
+            let line = denied.message.split('`').find(|part| part.starts_with("grants = ")).expect("a line");
+            let grants = read_back(line);
+            assert_eq!(grants.check("p", wanted).map_err(|error| error.message), Ok(()), "{line}");
+            assert!(grants.covers_exec(&["git".into(), "log".into()]) && grants.git().read, "{line}");
+        }
+        assert!(had.check("p", Wanted::GitRead("git status")).is_ok());
+        // whoever asks does not get everything put forward by what it asks for
+        for program in ["", " ", "a\nb", &"x".repeat(300)] {
+            let argv = [program.to_owned()];
+            let denied = had.check("p", Wanted::Exec(&argv)).expect_err("not covered");
+            assert!(!denied.message.contains("grants = "), "{denied}");
+        }
+        let argv = ["cargo".to_owned(), "test".to_owned()];
+        assert_eq!(
+            had.check("p", Wanted::Exec(&argv)).expect_err("not covered").message,
+            "exec cargo test: not covered by the grants of plugin `p`; under its [[plugin]], \
+             `grants = { exec = [\"git log *\", \"cargo test\"], git = { read = true, commit = false } }` would allow it"
+        );
+    }
+
     #[test]
     fn nothing_is_covered_by_default() {
         let grants = Grants::default();
@@ -271,11 +368,7 @@ mod tests {
             line,
             r#"grants = { exec = ["git log *"], files = { read = ["**"], write = ["**"] }, git = { read = true, commit = false }, http = ["https://*"] }"#
         );
-        #[derive(Deserialize)]
-        struct Plugin {
-            grants: Grants,
-        }
-        let grants = toml::from_str::<Plugin>(&line).expect("reads back").grants;
+        let grants = read_back(&line);
         assert!(grants.any_exec() && grants.any_files() && grants.any_http() && !grants.git().commit);
     }
 }

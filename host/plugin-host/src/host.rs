@@ -173,6 +173,7 @@ impl Inner {
         if let Some(component) = self.cache.load(&self.engine, digest) {
             return Ok(component);
         }
+        self.log.compiling();
         let component = Component::from_binary(&self.engine, bytes).map_err(|error| {
             Problem::NotAComponent(format!("it does not compile: {}", one_line(&format!("{error:#}"), 300)))
         })?;

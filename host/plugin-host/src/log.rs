@@ -9,6 +9,9 @@ pub trait PluginLog: Send + Sync {
     /// One line of at most 8 KiB, without terminal escapes. `level` is
     /// `debug`, `info`, `warn` or `error`.
     fn line(&self, plugin: &str, level: &str, text: &str);
+
+    /// A component is not in the cache and is being compiled, which takes seconds.
+    fn compiling(&self) {}
 }
 
 /// Who is told how far a tool has come.
@@ -61,7 +64,7 @@ impl Writer {
 
     /// Writes what the host says about the guest.
     pub(crate) fn line(&self, level: &str, text: &str) {
-        let text = strip_escapes(clip(text, LINE).as_ref()).replace('\n', " ");
+        let text = strip_escapes(clip(text, LINE).as_ref()).replace(['\r', '\n'], " ");
         self.sink.line(&self.plugin, level, &text);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use jsonschema::{Draft, PatternOptions, Validator};
+use jsonschema::{Draft, PatternOptions};
 use serde_json::Value;
 use sortie_core::text::one_line;
 
@@ -17,6 +17,16 @@ use crate::json;
 const LARGEST: usize = 64 << 10;
 /// Schema objects, once each reference is followed.
 const STEPS: u64 = 20_000;
+
+/// Steps times the bytes of what is checked: about as many operations, on a
+/// thread that other tasks wait for.
+const WORK: u64 = 1 << 29;
+
+/// A schema that was compiled.
+pub(crate) struct Validator {
+    compiled: jsonschema::Validator,
+    steps: u64,
+}
 
 /// Compiles a schema.
 pub(crate) fn compile(text: &str) -> Result<(Value, Validator), String> {
@@ -28,12 +38,12 @@ pub(crate) fn compile(text: &str) -> Result<(Value, Validator), String> {
     if steps > STEPS {
         return Err(format!("the schema takes more than {STEPS} steps"));
     }
-    let validator = jsonschema::options()
+    let compiled = jsonschema::options()
         .with_draft(Draft::Draft202012)
         .with_pattern_options(PatternOptions::regex().size_limit(1 << 20).dfa_size_limit(1 << 20))
         .build(&schema)
         .map_err(|error| one_line(&error.to_string(), 300))?;
-    Ok((schema, validator))
+    Ok((schema, Validator { compiled, steps }))
 }
 
 /// Checks arguments.
@@ -41,7 +51,11 @@ pub(crate) fn check(validator: &Validator, arguments: &Value) -> Result<(), Stri
     if !arguments.is_object() {
         return Err(format!("arguments are an object, not {}", json::kind(arguments)));
     }
+    if weight(arguments).saturating_mul(validator.steps) > WORK {
+        return Err("they are too large to be checked against this schema".into());
+    }
     let problems: Vec<_> = validator
+        .compiled
         .iter_errors(arguments)
         .take(5)
         .map(|error| {
@@ -51,6 +65,18 @@ pub(crate) fn check(validator: &Validator, arguments: &Value) -> Result<(), Stri
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+}
+
+/// About the bytes of a value.
+fn weight(value: &Value) -> u64 {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => 8 + text.len() as u64,
+        Value::Array(items) => 8 + items.iter().map(weight).sum::<u64>(),
+        Value::Object(fields) => {
+            8 + fields.iter().map(|(key, field)| key.len() as u64 + weight(field)).sum::<u64>()
+        }
+    }
 }
 
 /// Counts steps, each referenced part once.
@@ -126,6 +152,17 @@ mod tests {
         compile(&schema.to_string()).map(|_| String::new()).unwrap_or_else(|error| error)
     }
 
+    /// Definitions of which each takes twice the steps of the one before.
+    fn chain(levels: u32) -> Value {
+        let mut defs = serde_json::Map::new();
+        defs.insert("d0".into(), json!({ "type": "integer" }));
+        for level in 1..levels {
+            let below = format!("#/$defs/d{}", level - 1);
+            defs.insert(format!("d{level}"), json!({ "allOf": [{ "$ref": below }, { "$ref": below }] }));
+        }
+        json!({ "$defs": defs })
+    }
+
     #[test]
     fn arguments_are_checked_and_the_place_is_named() {
         let schema = json!({
@@ -157,16 +194,24 @@ mod tests {
 
     #[test]
     fn a_schema_that_multiplies_is_refused() {
-        let mut defs = serde_json::Map::new();
-        defs.insert("d0".into(), json!({ "type": "integer" }));
-        for level in 1..40 {
-            let below = format!("#/$defs/d{}", level - 1);
-            defs.insert(format!("d{level}"), json!({ "allOf": [{ "$ref": below }, { "$ref": below }] }));
-        }
+        let defs = &chain(40)["$defs"];
         let hidden = json!({ "$defs": defs, "properties": { "$defs": { "$ref": "#/$defs/d39" } } });
         assert!(refused(&hidden).contains("steps"));
         assert!(refused(&json!({ "$defs": defs, "$ref": "#/$defs/d39" })).contains("steps"));
         assert!(refused(&json!({ "$defs": defs, "$ref": "#/$defs/d%339" })).contains("not within"));
+    }
+
+    #[test]
+    fn many_steps_are_not_taken_for_much_text() {
+        let mut schema = chain(12);
+        schema["properties"] = json!({ "a": { "items": { "$ref": "#/$defs/d11" } } });
+        let (_, validator) = compile(&schema.to_string()).expect("a schema");
+        assert_eq!(check(&validator, &json!({ "a": [1, 2, 3] })), Ok(()));
+        let refused = check(&validator, &json!({ "a": vec![1; 50_000] })).expect_err("too much");
+        assert!(refused.contains("too large"), "{refused}");
+        // what the tools at hand take stays far below
+        let (_, validator) = compile(r#"{"properties":{"content":{"type":"string"}}}"#).expect("a schema");
+        assert_eq!(check(&validator, &json!({ "content": "x".repeat(8 << 20) })), Ok(()));
     }
 
     #[test]

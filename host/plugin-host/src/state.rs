@@ -16,7 +16,8 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::capture::Capture;
 use crate::deterministic::{Frozen, Seeded};
-use crate::grants::Grants;
+use crate::failure::words;
+use crate::grants::{Grants, Wanted};
 use crate::interfaces::http::Hooks;
 use crate::limits::{HANDLES, Limiter, RANDOM};
 use crate::log::{PluginLog, Writer};
@@ -56,6 +57,11 @@ impl Call {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
+    /// Whether the plugin may ask for this at all.
+    pub(crate) fn granted(&self, wanted: Wanted<'_>) -> Result<(), PortError> {
+        self.plugin.grants.check(&self.plugin.id, wanted)
+    }
+
     /// Has the effect decided on.
     pub(crate) async fn permit<A: Effect>(&self, effect: A) -> Result<Permit<A>, PortError> {
         let actor = Actor::Tool(self.plugin.id.to_string());
@@ -77,23 +83,13 @@ impl Call {
     pub(crate) fn note(&self, error: &PortError) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         if notes.len() < 8 {
-            notes.push(error.clone());
+            notes.push(PortError { message: words(&error.message), ..error.clone() });
         }
     }
 
     pub(crate) fn take_notes(&self) -> Vec<PortError> {
         std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// Denies what the grants do not cover. `key` is the grant's key in the settings.
-pub(crate) fn not_granted(info: &PluginInfo, key: &str, what: &str) -> PortError {
-    let message = format!(
-        "{}: not covered by the grants of plugin `{}`; an entry of `{key}` in its `grants` would allow it",
-        sortie_core::text::one_line(what, 300),
-        info.id,
-    );
-    PortError { code: ErrorCode::Denied, message, rule: Some(format!("grant/{key}")) }
 }
 
 /// What a store holds.
@@ -177,5 +173,22 @@ impl WasiView for State {
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Silent;
+
+    #[test]
+    fn a_store_keeps_so_many_resources_and_no_more() {
+        let plugin = PluginInfo { id: "p".into(), settings: String::new(), grants: Grants::default() };
+        let log: Arc<dyn PluginLog> = Arc::new(Silent);
+        let mut table = State::new(&Arc::new(plugin), 0, &log, None, None).table;
+        for _ in 0..HANDLES {
+            table.push(()).expect("there is room");
+        }
+        assert!(table.push(()).is_err());
     }
 }

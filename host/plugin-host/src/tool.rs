@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jsonschema::Validator;
 use sortie_core::conversation::ToolSpec;
 use sortie_core::digest::Digest;
 use sortie_core::text::{clip, one_line, strip_escapes};
@@ -40,7 +39,7 @@ pub(crate) struct Loaded {
 pub(crate) struct Offer {
     pub(crate) tool: Tool,
     pub(crate) title: String,
-    pub(crate) validator: Validator,
+    pub(crate) validator: schema::Validator,
 }
 
 impl LoadedTool {

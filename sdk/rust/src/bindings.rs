@@ -2,21 +2,30 @@
 //! kinds of component beside them, so that a component carries only the
 //! exports of its own kind and the imports that it uses.
 
+/// wit-bindgen over all of `wit/`, each package after those that it uses.
+macro_rules! generate {
+    ({ $($options:tt)* }) => {
+        wit_bindgen::generate!({
+            path: [
+                "../../wit/deps/io.wit",
+                "../../wit/deps/clocks.wit",
+                "../../wit/deps/random.wit",
+                "../../wit/deps/filesystem.wit",
+                "../../wit/deps/sockets.wit",
+                "../../wit/deps/cli.wit",
+                "../../wit/deps/http.wit",
+                "../../wit/host",
+                "../../wit/tool",
+                "../../wit/policy",
+            ],
+            $($options)*
+        });
+    };
+}
+
 /// Interfaces of the host.
 pub mod host {
-    wit_bindgen::generate!({
-        path: [
-            "../../wit/deps/io.wit",
-            "../../wit/deps/clocks.wit",
-            "../../wit/deps/random.wit",
-            "../../wit/deps/filesystem.wit",
-            "../../wit/deps/sockets.wit",
-            "../../wit/deps/cli.wit",
-            "../../wit/deps/http.wit",
-            "../../wit/host",
-            "../../wit/tool",
-            "../../wit/policy",
-        ],
+    generate!({
         inline: "
             package sortie:sdk-host;
             world sdk-host {
@@ -36,19 +45,7 @@ pub mod host {
 
 /// What a tool exports.
 pub mod tool {
-    wit_bindgen::generate!({
-        path: [
-            "../../wit/deps/io.wit",
-            "../../wit/deps/clocks.wit",
-            "../../wit/deps/random.wit",
-            "../../wit/deps/filesystem.wit",
-            "../../wit/deps/sockets.wit",
-            "../../wit/deps/cli.wit",
-            "../../wit/deps/http.wit",
-            "../../wit/host",
-            "../../wit/tool",
-            "../../wit/policy",
-        ],
+    generate!({
         inline: "
             package sortie:sdk-tool;
             world sdk-tool {
@@ -64,19 +61,7 @@ pub mod tool {
 
 /// What a policy exports.
 pub mod policy {
-    wit_bindgen::generate!({
-        path: [
-            "../../wit/deps/io.wit",
-            "../../wit/deps/clocks.wit",
-            "../../wit/deps/random.wit",
-            "../../wit/deps/filesystem.wit",
-            "../../wit/deps/sockets.wit",
-            "../../wit/deps/cli.wit",
-            "../../wit/deps/http.wit",
-            "../../wit/host",
-            "../../wit/tool",
-            "../../wit/policy",
-        ],
+    generate!({
         inline: "
             package sortie:sdk-policy;
             world sdk-policy {
@@ -93,19 +78,7 @@ pub mod policy {
 /// Outbound HTTP.
 #[cfg(feature = "http")]
 pub mod http {
-    wit_bindgen::generate!({
-        path: [
-            "../../wit/deps/io.wit",
-            "../../wit/deps/clocks.wit",
-            "../../wit/deps/random.wit",
-            "../../wit/deps/filesystem.wit",
-            "../../wit/deps/sockets.wit",
-            "../../wit/deps/cli.wit",
-            "../../wit/deps/http.wit",
-            "../../wit/host",
-            "../../wit/tool",
-            "../../wit/policy",
-        ],
+    generate!({
         inline: "
             package sortie:sdk-http;
             world sdk-http {

@@ -62,8 +62,10 @@
 //! # fn main() {}
 //! ```
 //!
-//! Both live in a crate with `crate-type = ["cdylib"]` and are built with
-//! `cargo build --release --target wasm32-wasip2`. What a component imports is
+//! Both live in a crate with `crate-type = ["cdylib"]` that depends on this
+//! one, on `serde` and, for a tool, on `schemars` (their derives name them),
+//! and are built with `cargo build --release --target wasm32-wasip2`;
+//! `docs/plugins.md` goes on from there. What a component imports is
 //! what its code calls: a tool that never runs a command does not import
 //! `sortie:host/exec` and needs no grant for it.
 //!

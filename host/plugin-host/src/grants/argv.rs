@@ -55,6 +55,40 @@ fn parse(text: &str, word: &str) -> Result<Vec<Part>, GrantError> {
     Ok(parts)
 }
 
+/// Bytes of a pattern that is put forward.
+const SUGGESTED: usize = 200;
+
+/// The narrowest pattern of a readable length that covers this command; none
+/// if it would not even name the program.
+pub(super) fn pattern_for(argv: &[String]) -> Option<String> {
+    let program = argv.first().filter(|program| !program.is_empty() && !program.contains(unsayable))?;
+    let whole = argv.iter().map(|argument| word_for(argument)).collect::<Vec<_>>().join(" ");
+    if whole.len() <= SUGGESTED {
+        return Some(whole);
+    }
+    Some(format!("{} *", word_for(program))).filter(|pattern| pattern.len() <= SUGGESTED)
+}
+
+/// White space ends a word, and an empty word is none: `*` stands for both.
+fn word_for(argument: &str) -> String {
+    if argument.is_empty() {
+        return "*".into();
+    }
+    let mut word = String::new();
+    for c in argument.chars() {
+        match c {
+            c if unsayable(c) => word.push('*'),
+            '*' | '\\' => word.extend(['\\', c]),
+            c => word.push(c),
+        }
+    }
+    word
+}
+
+fn unsayable(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
+}
+
 impl ArgvPattern {
     pub(super) fn matches(&self, argv: &[String]) -> bool {
         if argv.is_empty() || argv.len() < self.words.len() || (!self.open && argv.len() > self.words.len()) {

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use sortie_core::network::HostPattern;
-use url::Url;
+use url::{Position, Url};
 
 use super::GrantError;
 
@@ -72,6 +72,11 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     }
+}
+
+/// The pattern of this method at this origin.
+pub(super) fn pattern_for(method: &str, url: &Url) -> String {
+    format!("{method} {}", &url[..Position::AfterPort])
 }
 
 impl HttpPattern {

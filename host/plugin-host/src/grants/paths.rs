@@ -40,6 +40,18 @@ impl PathPatterns {
     }
 }
 
+/// The glob of this path alone.
+pub(super) fn glob_for(path: &str) -> String {
+    let mut glob = String::new();
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\') {
+            glob.push('\\');
+        }
+        glob.push(c);
+    }
+    glob
+}
+
 /// The one way to write a path: relative, without `.`, `..` or empty parts.
 /// Patterns and policies see this form alone, and the port is handed it.
 pub(crate) fn normal(path: &str) -> Result<String, PortError> {

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sortie_core::action::{Exec, command_line};
+use sortie_core::action::Exec;
 use sortie_policy::ports::{self, ErrorCode, PortError};
 use wasmtime::component::Resource;
 
 use super::{invalid, too_large};
 use crate::bindings::host::exec;
 use crate::failure::HostError;
+use crate::grants::Wanted;
 use crate::limits::CONTENT;
-use crate::state::{Call, State, not_granted};
+use crate::state::{Call, State};
 
 /// Commands that one call may hold at once.
 const HELD: usize = 32;
@@ -33,10 +34,7 @@ impl exec::Host for State {
     async fn spawn(&mut self, command: exec::Command) -> Result<Resource<Handle>, HostError> {
         let call = self.call()?;
         let action = action(command, &call)?;
-        if !call.plugin.grants.covers_exec(&action.argv) {
-            let what = format!("exec {}", command_line(&action.argv));
-            return Err(not_granted(&call.plugin, "exec", &what).into());
-        }
+        call.granted(Wanted::Exec(&action.argv))?;
         self.check_room()?;
         let spawned = call.until_cancelled(async {
             let permit = call.permit(action).await?;

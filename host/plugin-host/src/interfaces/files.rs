@@ -6,9 +6,9 @@ use sortie_policy::ports::{ErrorCode, PortError, SearchQuery};
 use super::{invalid, too_large};
 use crate::bindings::host::files;
 use crate::failure::HostError;
-use crate::grants::normal;
+use crate::grants::{Wanted, normal};
 use crate::limits::CONTENT;
-use crate::state::{Call, State, not_granted};
+use crate::state::{Call, State};
 
 /// Paths of a listing.
 const LISTED: u32 = 10_000;
@@ -116,7 +116,7 @@ impl files::Host for State {
                 .into_iter()
                 .map(|m| files::Match { path: m.path, line: m.line, text: m.text })
                 .collect();
-            Ok(files::Found { matches, truncated })
+            Ok(files::Found { matches, truncated, too_large: survey.too_large })
         });
         Ok(found.await?)
     }
@@ -126,9 +126,7 @@ impl State {
     async fn change(&mut self, path: String, operation: WriteOperation) -> Result<Option<String>, HostError> {
         let call = self.call()?;
         let path = normal(&path)?;
-        if !call.plugin.grants.covers_write(&path) {
-            return Err(not_granted(&call.plugin, "files.write", &format!("write {path}")).into());
-        }
+        call.granted(Wanted::Write(&path))?;
         let written = call.until_cancelled(async {
             let permit = call.permit(FileWrite { path, operation }).await?;
             call.task.context.files.write(permit).await
@@ -139,11 +137,8 @@ impl State {
 
 fn readable(call: &Call, path: &str) -> Result<String, PortError> {
     let path = normal(path)?;
-    if call.plugin.grants.covers_read(&path) {
-        Ok(path)
-    } else {
-        Err(not_granted(&call.plugin, "files.read", &format!("read {path}")))
-    }
+    call.granted(Wanted::Read(&path))?;
+    Ok(path)
 }
 
 /// The paths that the grants cover: of the others the guest does not learn.

@@ -6,9 +6,9 @@ use sortie_policy::ports::{PortError, Repository};
 use super::{invalid, too_large};
 use crate::bindings::host::git;
 use crate::failure::HostError;
-use crate::grants::normal;
+use crate::grants::{Wanted, normal};
 use crate::limits::CONTENT;
-use crate::state::{Call, State, not_granted};
+use crate::state::{Call, State};
 
 /// Commits of a log.
 const COMMITS: u32 = 1000;
@@ -97,9 +97,7 @@ impl git::Host for State {
 
     async fn commit(&mut self, message: String) -> Result<String, HostError> {
         let call = self.call()?;
-        if !call.plugin.grants.git().commit {
-            return Err(not_granted(&call.plugin, "git.commit", "git commit").into());
-        }
+        call.granted(Wanted::GitCommit)?;
         if message.trim().is_empty() || message.len() > MESSAGE || message.contains('\0') {
             return Err(invalid("a commit message is a text of at most 64 KiB that is not empty").into());
         }
@@ -119,13 +117,10 @@ impl git::Host for State {
 
 impl State {
     /// The call, if its plugin may read the task's change.
-    fn reader(&self, what: &str) -> Result<Call, PortError> {
+    fn reader(&self, what: &'static str) -> Result<Call, PortError> {
         let call = self.call()?;
-        if call.plugin.grants.git().read {
-            Ok(call)
-        } else {
-            Err(not_granted(&call.plugin, "git.read", what))
-        }
+        call.granted(Wanted::GitRead(what))?;
+        Ok(call)
     }
 }
 

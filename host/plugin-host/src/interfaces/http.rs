@@ -15,9 +15,11 @@ use url::Url;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::invalid;
-use crate::state::{Call, not_granted};
+use crate::grants::Wanted;
+use crate::state::Call;
 
-/// Requests of one call that wait for their answer at once.
+/// Requests of one call at once, from the first byte to where the guest is
+/// done with the answer: each holds a connection of the host.
 const AT_ONCE: usize = 16;
 /// Bytes of a URL.
 const URL: usize = 16 << 10;
@@ -48,13 +50,20 @@ impl WasiHttpHooks for Hooks {
         };
         let places = Arc::clone(&self.places);
         Box::new(async move {
-            let _place = places.try_acquire().map_err(|_| Error::ConnectionLimitReached)?;
+            let place = places.try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)?;
             let response =
                 call.until_cancelled(exchange(&call, request, options)).await.map_err(|error| {
                     call.note(&error);
                     code(&error)
                 })?;
-            let response = response.map(|body| body.map_err(|error| code(&error)).boxed_unsync());
+            let response = response.map(|body| {
+                let coded = body.map_err(move |error| {
+                    // the body holds the place, and gives it back when it is dropped
+                    let _ = &place;
+                    code(&error)
+                });
+                coded.boxed_unsync()
+            });
             Ok((response, Box::new(async { Ok(()) }) as _))
         })
     }
@@ -71,9 +80,7 @@ async fn exchange(
     if !method.bytes().all(|b| b.is_ascii_uppercase()) || matches!(method.as_str(), "CONNECT" | "TRACE") {
         return Err(invalid(format!("the method `{}` is not one that tools can use", one_line(&method, 40))));
     }
-    if !call.plugin.grants.covers_http(&method, &url) {
-        return Err(not_granted(&call.plugin, "http", &format!("{method} {url}")));
-    }
+    call.granted(Wanted::Http { method: &method, url: &url })?;
     let permit = call.permit(HttpRequest { method, url: url.into() }).await?;
 
     // what is sent is what was permitted, and not what the guest wrote

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use sortie_plugin_host::{HostConfig, Limits, PluginHost, PluginSpec};
+use sortie_plugin_host::{Grants, HostConfig, Limits, PluginHost, PluginSpec};
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{ManglingAndAbi, Resolve};
 
@@ -59,7 +59,10 @@ pub(crate) fn host_with(log: &Log, limits: Limits) -> PluginHost {
 }
 
 pub(crate) fn spec(id: &str, bytes: Vec<u8>, grants: &str) -> PluginSpec {
-    let grants = toml::from_str(grants).expect("grants");
+    granted(id, bytes, toml::from_str(grants).expect("grants"))
+}
+
+pub(crate) fn granted(id: &str, bytes: Vec<u8>, grants: Grants) -> PluginSpec {
     PluginSpec { grants, ..PluginSpec::new(id, bytes, format!("{id}.wasm")) }
 }
 

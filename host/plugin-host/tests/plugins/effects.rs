@@ -1,17 +1,26 @@
 //! Effects of tools: grants, then the gate, then the port.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
+use sortie_core::{ActionKind, Decision, Verdict};
 use sortie_policy::ports::{ErrorCode, PortError, Tools as _};
+use sortie_policy::{Evaluator, Fault, Link, PolicyEvent};
 
-use crate::task::{Task, invocation};
+use crate::task::{Task, invocation, link};
 
 fn assert_not_granted(error: &PortError, key: &str) {
     assert_eq!(error.code, ErrorCode::Denied, "{error}");
     assert_eq!(error.rule.as_deref(), Some(format!("grant/{key}").as_str()), "{error}");
-    assert!(error.message.contains("plugin `fixture`") && error.message.contains(key), "{error}");
+    assert!(error.message.contains("the grants of plugin `fixture`"), "{error}");
+}
+
+/// The line of settings that a denial names.
+fn line(error: &PortError) -> &str {
+    let line = error.message.split('`').find(|part| part.starts_with("grants = "));
+    line.unwrap_or_else(|| panic!("no line in: {error}"))
 }
 
 #[tokio::test]
@@ -49,6 +58,66 @@ async fn arguments_outside_of_the_grants_are_denied_before_anyone_is_asked() {
         let decisions = task.decisions.take();
         assert_eq!(decisions.len(), 1, "the gate saw more than the tool call: {decisions:?}");
     }
+}
+
+#[tokio::test]
+async fn the_line_that_a_denial_names_is_what_the_plugin_lacks() {
+    let task = Task::new().await;
+    let denied = [
+        ("run", "false --help"),
+        ("read", "secret/key"),
+        ("write", "src/a.rs"),
+        ("fetch", "POST https://a.example:443/"),
+    ];
+    for (tool, text) in denied {
+        let error = task.error(tool, text).await;
+        let grants = toml::from_str::<Plugin>(line(&error)).expect("a line of settings").grants;
+        let granted = Task::granted(grants).await;
+        assert!(granted.call(tool, text).await.is_ok(), "{tool}: {error}");
+        assert_eq!(granted.content("run", "true").await, "true Exit::Code(0)", "{tool}: {error}");
+        for (other, text) in denied.into_iter().filter(|(other, _)| *other != tool) {
+            assert_eq!(granted.error(other, text).await.code, ErrorCode::Denied, "{tool}: {error}");
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Plugin {
+    grants: sortie_plugin_host::Grants,
+}
+
+/// Changes what some actions are.
+struct Rewrites;
+
+#[async_trait::async_trait]
+impl Evaluator for Rewrites {
+    async fn evaluate(&self, event: &PolicyEvent) -> Result<Verdict, Fault> {
+        let mut details = event.action.details.clone();
+        match event.action.kind {
+            ActionKind::Exec => details["argv"] = json!(["true", "changed"]),
+            ActionKind::HttpRequest => details["url"] = json!("https://b.example/"),
+            ActionKind::FileRead => {
+                details["paths"].as_array_mut().expect("paths").retain(|path| path != "src/b.rs");
+            }
+            ActionKind::ToolCall if event.action.target == "echo" => {
+                details["arguments"] = json!({ "text": 1 })
+            }
+            _ => {}
+        }
+        Ok(Verdict::of(Decision::Transform(details)))
+    }
+}
+
+#[tokio::test]
+async fn what_a_policy_made_of_an_action_is_what_happens() {
+    let link = Link { mutates: true, ..link("rewrites", &ActionKind::ALL, Arc::new(Rewrites)) };
+    let task = Task::governed(link).await;
+    assert_eq!(task.content("run", "true a").await, "true changed Exit::Code(0)");
+    assert_eq!(task.content("fetch", "GET https://a.example/").await, "200 hello from b.example");
+    assert_eq!(task.content("glob", "**").await, r#"["src/a.rs", "src/c.rs", "src/d.rs"] false"#);
+    // arguments that a policy put in are checked like the model's own
+    let error = task.error("echo", "a").await;
+    assert!(error.code == ErrorCode::Invalid && error.message.contains("/text"), "{error}");
 }
 
 #[tokio::test]
@@ -170,7 +239,23 @@ async fn a_detached_command_is_taken_up_by_its_own_plugin_alone() {
     assert_eq!(id, "detached-true-x");
     assert!(task.content("attach", &id).await.starts_with("Exit::Signal(9)"));
     assert_eq!(task.error("attach", "detached-other").await.code, ErrorCode::NotFound);
+    let error = task.error("attach-from-another-plugin", &id).await;
+    assert_eq!((error.code, task.world.running.load(Ordering::SeqCst)), (ErrorCode::NotFound, 0), "{error}");
     assert_eq!(task.error("detach-twice", "true y").await.code, ErrorCode::Invalid);
+}
+
+#[tokio::test]
+async fn a_task_detaches_256_commands_at_most() {
+    let task = Task::new().await;
+    assert_eq!(task.content("detach-many", "").await, "256 then ErrorCode::Unavailable");
+}
+
+#[tokio::test]
+async fn a_call_holds_16_connections_at_most_and_gives_them_back() {
+    let task = Task::new().await;
+    let held = task.content("hoard", "GET https://a.example/").await;
+    assert_eq!(held, "16 then ErrorCode::ConnectionLimitReached");
+    assert_eq!(task.content("fetch-many", "GET https://a.example/").await, "all");
 }
 
 #[tokio::test]
@@ -186,7 +271,9 @@ async fn a_cancelled_task_ends_what_its_tools_wait_for() {
         }
         cancel.cancel();
     });
-    assert_eq!(result.expect_err("cancelled").code, ErrorCode::Cancelled);
+    let error = result.expect_err("cancelled");
+    // the tool's own answer: it was told so, and not stopped
+    assert_eq!((error.code, error.message.as_str()), (ErrorCode::Cancelled, "the task was cancelled"));
     assert_eq!(task.world.running.load(Ordering::SeqCst), 0);
 }
 

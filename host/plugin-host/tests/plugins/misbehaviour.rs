@@ -76,9 +76,9 @@ fixtures! {
     log => |result, log| {
         assert_eq!(content(result), "logged");
         assert_eq!(log.iter().filter(|line| line.starts_with("faults warn line")).count(), 1000);
-        assert!(log.iter().all(|line| line.len() < 10_000 && !line.contains(['\u{1b}', '\n'])));
+        assert!(log.iter().all(|line| line.len() < 10_000 && !line.contains(['\u{1b}', '\n', '\r'])));
         let progress: Vec<_> = log.iter().filter(|line| line.starts_with("faults progress half way")).collect();
-        assert!(progress.len() == 1 && progress[0].len() < 250, "{progress:?}");
+        assert!(progress.len() == 1000 && progress.iter().all(|line| line.len() < 250), "{progress:?}");
     };
     escapes => |result, _| assert_eq!(content(result), "red txt");
     escapes_in_error => |result, _| failed(result, ErrorCode::Conflict, "red");
@@ -108,6 +108,10 @@ fixtures! {
         let text = "tool `pollables` failed: it opened too many handles; its log has the details";
         failed(result, ErrorCode::Internal, text);
     };
+    handles => |result, _| {
+        let text = "tool `handles` failed: it opened too many handles; its log has the details";
+        failed(result, ErrorCode::Internal, text);
+    };
     random => |result, _| assert_eq!(result.expect_err("too much").code, ErrorCode::Internal);
     surroundings => |result, _| {
         assert_eq!(content(result), "0 0 0 false Err(PermissionDenied) Ok(0)");
@@ -115,11 +119,20 @@ fixtures! {
 }
 
 #[tokio::test]
+async fn a_call_takes_no_longer_than_its_task_lets_it_whatever_is_asked_for() {
+    let task = Task::within(Duration::from_millis(300)).await;
+    let permit = task.permit("loop", json!({})).await;
+    let result = task.tools.invoke(permit, invocation(Duration::from_secs(5))).await;
+    failed(result, ErrorCode::Timeout, "tool `loop` failed: it ran longer than its 300 ms");
+}
+
+#[tokio::test]
 async fn every_fixture_that_misbehaves_has_a_test() {
     let tested: Vec<_> = TESTED.iter().map(|name| name.trim_start_matches("r#").replace('_', "-")).collect();
     for tool in Task::new().await.tools.list() {
-        // what asks for effects is tested beside what it asks for, and so is this one
-        let elsewhere = tool.plugin != "faults" || tool.spec.name == "wait-for-cancel";
+        // what asks for effects is tested beside what it asks for, and so are these
+        let elsewhere = tool.plugin != "faults"
+            || ["wait-for-cancel", "attach-from-another-plugin"].contains(&tool.spec.name.as_str());
         assert!(
             elsewhere || tested.contains(&tool.spec.name),
             "the fixture `{}` has no test",

@@ -118,7 +118,7 @@ impl Process for Fake {
 impl Files for World {
     async fn survey_glob(&self, _: &str, _: u32) -> Result<Survey, PortError> {
         let paths = self.files.lock().expect("lock").keys().cloned().collect();
-        Ok(Survey { paths, truncated: false })
+        Ok(Survey { paths, ..Survey::default() })
     }
 
     async fn survey_search(&self, _: &SearchQuery) -> Result<Survey, PortError> {
@@ -234,7 +234,7 @@ impl HttpClient for World {
         assert_eq!(action.url, request.uri().to_string());
         assert_eq!(action.method, request.method().as_str());
         if action.url.contains("unreachable") {
-            return Err(PortError::new(ErrorCode::Unavailable, "nothing resolves this name"));
+            return Err(PortError::new(ErrorCode::Unavailable, "nothing resolves \u{1b}[31mthis name"));
         }
         let host = request.headers()["host"].to_str().expect("text").to_owned();
         let body =

@@ -8,7 +8,7 @@ use sortie_core::action::{Effect, ToolCall};
 use sortie_core::event::Event;
 use sortie_core::network::NetworkRule;
 use sortie_core::{ActionKind, Actor, Decision, Facts, Phase, Verdict};
-use sortie_plugin_host::{LoadedTool, PluginLog, ProgressSink, TaskContext, Toolbox};
+use sortie_plugin_host::{Grants, LoadedTool, PluginLog, ProgressSink, TaskContext, Toolbox};
 use sortie_policy::ports::{Invocation, PortError, ToolOutput, Tools as _};
 use sortie_policy::{
     Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit,
@@ -126,6 +126,9 @@ pub(crate) fn link(id: &str, kinds: &[ActionKind], evaluator: Arc<dyn Evaluator>
     }
 }
 
+/// What a call takes at most where nothing else is said.
+const LONGEST: Duration = Duration::from_secs(120);
+
 /// A task with the fixture's tools.
 pub(crate) struct Task {
     pub(crate) tools: Toolbox,
@@ -147,22 +150,39 @@ impl Task {
         Self::with(GRANTS).await
     }
 
-    /// With other grants, less than [`GRANTS`].
+    /// With other grants than [`GRANTS`].
     pub(crate) async fn with(grants: &str) -> Self {
+        Self::granted(toml::from_str(grants).expect("grants")).await
+    }
+
+    /// As [`Self::with`].
+    pub(crate) async fn granted(grants: Grants) -> Self {
         let log = Log::default();
-        let host = components::host(&log);
-        let mut tools = Vec::new();
-        for (id, part) in [("faults", "faults"), ("fixture", "effects")] {
-            let mut spec = components::spec(id, components::tool(), grants);
-            spec.settings = json!({ "tools": part });
-            tools.push(host.load_tool(spec).await.expect("loads"));
-        }
-        Self::of(tools, log)
+        Self::of(fixtures(&grants, &log).await, log)
+    }
+
+    /// With one more policy.
+    pub(crate) async fn governed(more: Link) -> Self {
+        let log = Log::default();
+        let tools = fixtures(&toml::from_str(GRANTS).expect("grants"), &log).await;
+        Self::under(vec![more], tools, log, LONGEST)
+    }
+
+    /// With calls that take no longer than this.
+    pub(crate) async fn within(max_call: Duration) -> Self {
+        let log = Log::default();
+        let tools = fixtures(&toml::from_str(GRANTS).expect("grants"), &log).await;
+        Self::under(Vec::new(), tools, log, max_call)
     }
 
     pub(crate) fn of(tools: Vec<LoadedTool>, log: Log) -> Self {
+        Self::under(Vec::new(), tools, log, LONGEST)
+    }
+
+    fn under(mut links: Vec<Link>, tools: Vec<LoadedTool>, log: Log, max_call: Duration) -> Self {
         let (world, decisions) = (World::new(), Decisions::default());
-        let gate = gate(vec![link("names", &ActionKind::ALL, Arc::new(Refuses("forbidden")))], &decisions);
+        links.push(link("names", &ActionKind::ALL, Arc::new(Refuses("forbidden"))));
+        let gate = gate(links, &decisions);
         world.set_gate(&gate);
         let context = TaskContext {
             gate: Arc::clone(&gate),
@@ -172,7 +192,7 @@ impl Task {
             http: world.clone(),
             log: log.shared(),
             progress: Arc::new(log.clone()),
-            max_call: Duration::from_secs(60),
+            max_call,
         };
         Self { tools: Toolbox::new(tools, context).expect("a toolbox"), gate, world, log, decisions }
     }
@@ -203,6 +223,18 @@ impl Task {
     pub(crate) async fn assert_alive(&self) {
         assert_eq!(self.content("count", "").await, "1");
     }
+}
+
+/// The fixture twice: the tools that cost too much, and those that ask for something.
+async fn fixtures(grants: &Grants, log: &Log) -> Vec<LoadedTool> {
+    let host = components::host(log);
+    let mut tools = Vec::new();
+    for (id, part) in [("faults", "faults"), ("fixture", "effects")] {
+        let mut spec = components::granted(id, components::tool(), grants.clone());
+        spec.settings = json!({ "tools": part });
+        tools.push(host.load_tool(spec).await.expect("loads"));
+    }
+    tools
 }
 
 pub(crate) fn invocation(timeout: Duration) -> Invocation {

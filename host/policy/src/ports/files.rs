@@ -70,6 +70,8 @@ pub struct Survey {
     pub paths: Vec<String>,
     /// Whether paths were left out at the bound.
     pub truncated: bool,
+    /// Files that were not searched because they are too large.
+    pub too_large: u32,
 }
 
 /// One matching line.

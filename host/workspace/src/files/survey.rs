@@ -103,7 +103,7 @@ pub(super) fn glob(
         }
         ControlFlow::Continue(is_dir && pattern.reaches(entry.path))
     });
-    Ok(Survey { paths, truncated: budget.truncated })
+    Ok(Survey { paths, truncated: budget.truncated, too_large: budget.too_large })
 }
 
 /// Paths of text files of at most [`MAX_FILE`] bytes with a matching line.
@@ -135,7 +135,7 @@ pub(super) fn search(
         found = (found + matching).min(max);
         if budget.truncated { ControlFlow::Break(()) } else { ControlFlow::Continue(false) }
     });
-    Ok(Survey { paths, truncated: budget.truncated })
+    Ok(Survey { paths, truncated: budget.truncated, too_large: budget.too_large })
 }
 
 /// The matching lines of these files, in their order. What is no longer a
@@ -171,7 +171,11 @@ fn text_of(entry: &Entry<'_>, budget: &mut Budget<'_>) -> Option<(String, Vec<u8
     let path = WorkPath::parse(std::str::from_utf8(entry.path).ok()?).ok()?;
     let (file, stat) = open_regular(entry.dir, entry.name.to_str().ok()?, &path).ok()?;
     let size = u64::try_from(stat.st_size).ok()?;
-    if size > MAX_FILE || !budget.take_bytes(size) {
+    if size > MAX_FILE {
+        budget.too_large = budget.too_large.saturating_add(1);
+        return None;
+    }
+    if !budget.take_bytes(size) {
         return None;
     }
     let mut head = Vec::with_capacity(1024);

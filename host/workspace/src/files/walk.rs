@@ -30,12 +30,14 @@ pub(super) struct Budget<'a> {
     abandoned: &'a AtomicBool,
     /// Whether something was left out.
     pub(super) truncated: bool,
+    /// Files that were passed over because they are too large to be read.
+    pub(super) too_large: u32,
 }
 
 impl<'a> Budget<'a> {
     pub(super) fn new(abandoned: &'a AtomicBool) -> Self {
         let deadline = Instant::now() + MAX_TIME;
-        Self { entries: MAX_ENTRIES, bytes: MAX_BYTES, deadline, abandoned, truncated: false }
+        Self { entries: MAX_ENTRIES, bytes: MAX_BYTES, deadline, abandoned, truncated: false, too_large: 0 }
     }
 
     /// Whether so many more bytes may be read.

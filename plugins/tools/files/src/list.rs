@@ -49,7 +49,8 @@ fn glob(pattern: Option<&str>) -> String {
     }
 }
 
-/// Searches the contents of files for a regular expression, line by line. Ignored and binary files are left out.
+/// Searches the contents of files for a regular expression, line by line. Ignored and binary files, and those of
+/// more than 8 MiB, are left out.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Search {
@@ -88,7 +89,14 @@ impl Tool for Search {
         } else if found.truncated {
             text.push_str(&format!("[there are more than {max_matches}; narrow the search]"));
         }
-        let details = json!({"count": found.matches.len(), "truncated": found.truncated});
+        if found.too_large > 0 {
+            let gap = if text.ends_with('\n') { "" } else { "\n" };
+            let files = found.too_large;
+            text.push_str(&format!("{gap}[not searched, because of more than 8 MiB: {files} files]"));
+        }
+        let details = json!({
+            "count": found.matches.len(), "truncated": found.truncated, "too_large": found.too_large,
+        });
         Ok(Output::text(text).details(details))
     }
 }
@@ -139,6 +147,17 @@ mod tests {
             "src/a.rs:1: fn One() {}\n[there are more than 1; narrow the search]"
         );
         assert_eq!(search(json!({"pattern": "nothing"})), "[no matches]");
+    }
+
+    #[test]
+    fn files_that_are_too_large_to_be_searched_are_counted() {
+        let large = vec![b'x'; files::MAX_BYTES as usize + 1];
+        let host = Host::new().file("a.log", &large).file("b.txt", "two\n").file("c.log", &large);
+        let search = |pattern: &str| host.call::<Search>(json!({ "pattern": pattern })).expect("searches");
+        let not_searched = "[not searched, because of more than 8 MiB: 2 files]";
+        assert_eq!(search("two").content, format!("b.txt:1: two\n{not_searched}"));
+        assert_eq!(search("x").content, format!("[no matches]\n{not_searched}"));
+        assert_eq!(search("x").details["too_large"], 2);
     }
 
     #[test]

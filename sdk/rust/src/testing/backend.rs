@@ -210,16 +210,21 @@ pub mod files {
         };
         let state = current();
         let files = state.files.borrow();
-        let mut matches = Vec::new();
+        let (mut matches, mut too_large) = (Vec::new(), 0);
         for path in listing.paths {
-            let text = String::from_utf8_lossy(files.get(&path).unwrap_or_default()).into_owned();
+            let data = files.get(&path).unwrap_or_default();
+            if data.len() > crate::files::MAX_BYTES as usize {
+                too_large += 1;
+                continue;
+            }
+            let text = String::from_utf8_lossy(data).into_owned();
             let lines = text.lines().zip(1..).filter(|(line, _)| regex.is_match(line));
             let found = lines.map(|(text, line)| Match { path: path.clone(), line, text: text.into() });
             matches.extend(found);
         }
         let truncated = matches.len() > query.max_matches as usize;
         matches.truncate(query.max_matches as usize);
-        Ok(Found { matches, truncated })
+        Ok(Found { matches, truncated, too_large })
     }
 }
 

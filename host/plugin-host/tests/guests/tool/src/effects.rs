@@ -5,7 +5,9 @@ use crate::exports::sortie::tool::tool::Call;
 use crate::sortie::host::types::{Error, ErrorCode};
 use crate::sortie::host::{exec, files, git};
 use crate::wasi::http::outgoing_handler;
-use crate::wasi::http::types::{ErrorCode as HttpCode, Fields, Method, OutgoingRequest, Scheme};
+use crate::wasi::http::types::{
+    ErrorCode as HttpCode, Fields, IncomingResponse, Method, OutgoingRequest, Scheme,
+};
 use crate::{Behaviour, error};
 
 pub const TOOLS: &[(&str, Behaviour)] = &[
@@ -18,7 +20,15 @@ pub const TOOLS: &[(&str, Behaviour)] = &[
         process.detach()?;
         process.detach()
     }),
-    ("attach", |call| output(&exec::attach(&text(call))?)),
+    ("detach-many", |_| {
+        for number in 0..1000 {
+            if let Err(error) = spawn(&["true", &number.to_string()])?.detach() {
+                return Ok(format!("{number} then {:?}", error.code));
+            }
+        }
+        Ok("all".into())
+    }),
+    ("attach", attach),
     ("wait", |call| {
         let process = spawn(&words(call))?;
         process.next(3_600_000)?;
@@ -53,6 +63,20 @@ pub const TOOLS: &[(&str, Behaviour)] = &[
     ("show", |call| git::show(&text(call), 100)),
     ("commit", |call| git::commit(&text(call))),
     ("fetch", fetch),
+    ("hoard", |call| {
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            match request(&text(call))? {
+                Ok(response) => held.push(response),
+                Err(code) => return Ok(format!("{} then {code:?}", held.len())),
+            }
+        }
+        Ok("all".into())
+    }),
+    ("fetch-many", |call| {
+        (0..100).try_for_each(|_| request(&text(call))?.map(drop).map_err(fetched))?;
+        Ok("all".into())
+    }),
 ];
 
 fn text(call: &Call) -> String {
@@ -62,6 +86,10 @@ fn text(call: &Call) -> String {
 
 fn words(call: &Call) -> Vec<&str> {
     text(call).leak().split(' ').collect()
+}
+
+pub fn attach(call: &Call) -> Result<String, Error> {
+    output(&exec::attach(&text(call))?)
 }
 
 pub fn spawn(argv: &[&str]) -> Result<exec::Process, Error> {
@@ -111,8 +139,24 @@ fn hold(_: &Call) -> Result<String, Error> {
 }
 
 fn fetch(call: &Call) -> Result<String, Error> {
-    let text = text(call);
-    let (method, url) = text.split_once(' ').unwrap_or(("GET", &text));
+    let failed = |what: &str| error(ErrorCode::Invalid, what);
+    let response = request(&text(call))?.map_err(fetched)?;
+    let body = response.consume().map_err(|()| failed("body"))?;
+    let stream = body.stream().map_err(|()| failed("stream"))?;
+    let bytes = stream.blocking_read(1000).unwrap_or_default();
+    Ok(format!("{} {}", response.status(), String::from_utf8_lossy(&bytes)))
+}
+
+fn fetched(code: HttpCode) -> Error {
+    match code {
+        HttpCode::HttpRequestDenied => error(ErrorCode::Denied, "the request was denied"),
+        other => error(ErrorCode::Unavailable, format!("{other:?}")),
+    }
+}
+
+/// Sends `METHOD URL`.
+fn request(text: &str) -> Result<Result<IncomingResponse, HttpCode>, Error> {
+    let (method, url) = text.split_once(' ').unwrap_or(("GET", text));
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let failed = |what: &str| error(ErrorCode::Invalid, what);
@@ -130,15 +174,10 @@ fn fetch(call: &Call) -> Result<String, Error> {
     request
         .set_path_with_query(Some(if path.is_empty() { "/" } else { path }))
         .map_err(|()| failed("path"))?;
-    let fetched = |code: HttpCode| match code {
-        HttpCode::HttpRequestDenied => error(ErrorCode::Denied, "the request was denied"),
-        other => error(ErrorCode::Unavailable, format!("{other:?}")),
+    let pending = match outgoing_handler::handle(request, None) {
+        Ok(pending) => pending,
+        Err(code) => return Ok(Err(code)),
     };
-    let pending = outgoing_handler::handle(request, None).map_err(fetched)?;
     pending.subscribe().block();
-    let response = pending.get().expect("it is ready").expect("taken once").map_err(fetched)?;
-    let body = response.consume().map_err(|()| failed("body"))?;
-    let stream = body.stream().map_err(|()| failed("stream"))?;
-    let bytes = stream.blocking_read(1000).unwrap_or_default();
-    Ok(format!("{} {}", response.status(), String::from_utf8_lossy(&bytes)))
+    Ok(pending.get().expect("it is ready").expect("taken once"))
 }

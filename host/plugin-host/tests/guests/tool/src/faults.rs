@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::exports::sortie::fixture::held;
 use crate::exports::sortie::tool::tool::Call;
 use crate::sortie::host::types::{Error, ErrorCode};
 use crate::sortie::host::{control, telemetry};
@@ -35,9 +36,14 @@ pub const TOOLS: &[(&str, Behaviour)] = &[
         let held: Vec<_> = (0..100_000).map(|_| monotonic_clock::subscribe_duration(1)).collect();
         Ok(held.len().to_string())
     }),
+    ("handles", |_| {
+        let held: Vec<_> = (0..50_000).map(|_| held::Thing::new(crate::Thing)).collect();
+        Ok(held.len().to_string())
+    }),
     ("random", |_| Ok(crate::wasi::random::random::get_random_bytes(64 << 20).len().to_string())),
     ("surroundings", surroundings),
     ("wait-for-cancel", wait_for_cancel),
+    ("attach-from-another-plugin", crate::effects::attach),
 ];
 
 pub fn run_for_ever() -> ! {
@@ -76,10 +82,12 @@ fn print(_: &Call) -> Result<String, Error> {
 
 fn log(_: &Call) -> Result<String, Error> {
     for number in 0..5000 {
-        telemetry::log(telemetry::Level::Warn, &format!("\u{1b}[31mline {number}\nforged"));
+        telemetry::log(telemetry::Level::Warn, &format!("\u{1b}[31mline {number}\r\nforged"));
     }
     telemetry::log(telemetry::Level::Warn, &"x".repeat(1 << 20));
-    telemetry::progress(&format!("half\nway {}", "x".repeat(1000)));
+    for _ in 0..5000 {
+        telemetry::progress(&format!("half\nway {}", "x".repeat(1000)));
+    }
     Ok("logged".into())
 }
 

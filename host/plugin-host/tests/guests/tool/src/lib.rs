@@ -17,17 +17,24 @@ wit_bindgen::generate!({
     ],
     inline: "
         package sortie:fixture;
+        interface held {
+            resource thing {
+                constructor();
+            }
+        }
         world fixture {
             include sortie:tool/plugin-http@0.1.0;
             import wasi:clocks/monotonic-clock@0.2.12;
             import wasi:filesystem/preopens@0.2.12;
             import wasi:random/random@0.2.12;
+            export held;
         }
     ",
     world: "sortie:fixture/fixture",
     generate_all,
 });
 
+use exports::sortie::fixture::held;
 use exports::sortie::tool::tool::{Call, Effects, Guest, Output, Spec};
 use sortie::host::types::{Error, ErrorCode};
 
@@ -80,6 +87,19 @@ impl Guest for Fixture {
             _ => "null".into(),
         };
         Ok(Output { content, details })
+    }
+}
+
+/// Something whose handles cost the host and not the guest.
+struct Thing;
+
+impl held::Guest for Fixture {
+    type Thing = Thing;
+}
+
+impl held::GuestThing for Thing {
+    fn new() -> Self {
+        Self
     }
 }
 
