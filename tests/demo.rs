@@ -68,6 +68,40 @@ fn a_change_that_makes_the_tests_worse_is_pushed_as_partial() {
 }
 
 #[test]
+fn tests_that_could_not_run_leave_a_task_partial_and_say_so() {
+    let site = Site::empty();
+    site.write("slug.sh", "echo slug\n");
+    site.write(".sortie/config.toml", "[test]\ncommand = [\"sh\", \"missing.sh\"]\n");
+    site.publish();
+    let ran = Ran::of(&mut site.scripted(&shell_script(&["echo 'echo slugs' > slug.sh"])));
+    let report = ran.report();
+    assert_eq!((ran.code, report["outcome"].as_str()), (Some(1), Some("partial")), "{report:#}");
+    let summary = report["summary"].as_str().expect("a summary");
+    assert!(summary.contains("the tests could not run, so that nothing verifies this"), "{summary}");
+    assert!(report["branch"].is_string(), "what was done is not lost: {report:#}");
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_stop_a_task() {
+    let site = Site::empty();
+    let closed = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        writer
+    };
+    let status = site
+        .sortie()
+        .args(["demo", "--at", "shown"])
+        .stdout(closed())
+        .stderr(closed())
+        .status()
+        .expect("runs");
+    assert!(status.success(), "{status}");
+    let origin = site.path().join("shown/origin.git");
+    assert_ne!(site.git(&origin, &["for-each-ref", "refs/heads/sortie/"]), "");
+}
+
+#[test]
 fn a_blocked_task_pushes_nothing_and_keeps_its_work() {
     let site = Site::new();
     let script = json!({ "replies": [

@@ -106,6 +106,17 @@ fn a_repository_that_grants_itself_something_is_refused() {
 }
 
 #[test]
+fn a_state_folder_that_others_can_read_is_refused_with_the_command_that_closes_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let site = Site::new();
+    let home = site.path().join("home");
+    std::fs::create_dir(&home).expect("a folder is made");
+    std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o755)).expect("it is opened");
+    let stderr = fails(&mut site.scripted(&shell_script(&["true"])), 2);
+    assert!(stderr.contains(&format!("chmod 700 {}", home.display())), "{stderr}");
+}
+
+#[test]
 fn a_missing_key_says_which_variable_to_set() {
     let site = Site::new();
     let mut command = site.sortie();

@@ -72,6 +72,49 @@ fn a_policy_of_the_settings_refuses_the_delivery_with_code_3() {
 }
 
 #[test]
+fn a_repository_names_its_tests_within_what_the_operator_granted() {
+    let site = Site::new();
+    site.aside(
+        "config.toml",
+        "[[plugin]]\nid = \"tests\"\ngrants = { exec = [\"make test\"], files = { read = [\"**\"] } }\n",
+    );
+    let ran = Ran::of(&mut site.scripted(&shell_script(&[FIX])));
+    assert_ne!(ran.code, Some(0), "{}", ran.report());
+    let summary = ran.report()["summary"].as_str().expect("a summary");
+    assert!(summary.contains("grant"), "{summary}");
+    let ran_it = |event: &serde_json::Value| event["kind"] == "exec" && event["decision"] == "allow";
+    assert!(!ran.events.iter().any(ran_it), "sh test.sh was not granted");
+}
+
+#[test]
+fn a_search_that_meets_credentials_says_what_to_do_and_passes_over_them_where_the_operator_lets_it() {
+    let site = Site::empty();
+    site.write("src/title.txt", "the slug of a title\n");
+    site.write(".env", "KEY=slug-of-a-key\n");
+    site.publish();
+    let search = |arguments| json!({ "tool_calls": [{ "name": "search", "arguments": arguments }] });
+    let mut last = finish("done");
+    last["expect"] = json!("src/title.txt:1: the slug of a title");
+    let refused = json!({ "replies": [
+        search(json!({ "pattern": "slug" })),
+        {
+            "expect": ["not read by tasks: .env", "name a glob", "filter = true"],
+            "expect_not": "slug-of-a-key",
+            "tool_calls": [{ "name": "search", "arguments": { "pattern": "slug", "glob": "src/**" } }],
+        },
+        last.clone(),
+    ] });
+    let ran = Ran::of(&mut site.scripted(&refused));
+    assert_eq!(ran.code, Some(0), "{}\n{}", ran.report(), ran.tool_results());
+
+    site.aside("config.toml", "[[plugin]]\nid = \"rules\"\nmutates = true\nsettings = { filter = true }\n");
+    last["expect_not"] = json!("slug-of-a-key");
+    let filtered = json!({ "replies": [search(json!({ "pattern": "slug" })), last] });
+    let ran = Ran::of(&mut site.scripted(&filtered));
+    assert_eq!(ran.code, Some(0), "{}\n{}", ran.report(), ran.tool_results());
+}
+
+#[test]
 fn what_is_no_component_is_refused_in_one_line() {
     let site = Site::new();
     let core_module = b"\0asm\x01\0\0\0".as_slice();

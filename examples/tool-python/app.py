@@ -4,7 +4,7 @@
 
     [[plugin]]
     id = "outline"
-    path = "examples/tool-python/python_outline.wasm"
+    path = "/PATH/examples/tool-python/python_outline.wasm"
     grants = { files = { read = ["**/*.py"] } }
 """
 

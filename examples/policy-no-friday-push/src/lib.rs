@@ -6,7 +6,7 @@
 //! ```toml
 //! [[plugin]]
 //! id = "no-friday-push"
-//! path = "target/wasm32-wasip2/guest/example_policy_no_friday_push.wasm"
+//! path = "/PATH/target/wasm32-wasip2/guest/example_policy_no_friday_push.wasm"
 //! actions = ["push"]
 //! settings = { days = ["friday"], ask = false }
 //! ```

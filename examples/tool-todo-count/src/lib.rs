@@ -6,7 +6,7 @@
 //! ```toml
 //! [[plugin]]
 //! id = "todo"
-//! path = "target/wasm32-wasip2/guest/example_tool_todo_count.wasm"
+//! path = "/PATH/target/wasm32-wasip2/guest/example_tool_todo_count.wasm"
 //! grants = { files = { read = ["**"] } }
 //! settings = { words = ["TODO", "FIXME"] }
 //! ```

@@ -125,3 +125,59 @@ impl Adopter {
         &self.repository.rules
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use sortie_core::Facts;
+    use sortie_core::action::Action;
+
+    fn event(phase: Phase, kind: ActionKind, details: Value) -> PolicyEvent {
+        let facts = Facts {
+            now: jiff::Timestamp::UNIX_EPOCH,
+            task: String::new(),
+            repository: String::new(),
+            branch: String::new(),
+            phase,
+            tool_calls: 0,
+            turns: 0,
+            input_tokens: 0,
+            output_tokens: 0,
+            elapsed_ms: 0,
+            untrusted_text: false,
+        };
+        let action = Action { kind, target: String::new(), details };
+        PolicyEvent { id: "d1".into(), actor: "agent".into(), action, facts }
+    }
+
+    async fn objects(settings: &str, event: &PolicyEvent) -> bool {
+        let repository = Repository::default();
+        let settings = RepositorySettings::parse(settings).expect("settings");
+        repository.settings.set(settings).expect("they are the first");
+        let verdict = repository.evaluate(event).await.expect("decides");
+        assert!(matches!(verdict.decision, Decision::Deny(_) | Decision::Abstain), "it can only tighten");
+        verdict.decision != Decision::Abstain
+    }
+
+    #[tokio::test]
+    async fn a_repository_narrows_the_network_of_each_phase_and_widens_none() {
+        let connect =
+            |phase| event(phase, ActionKind::NetworkConnect, json!({ "host": "a.example", "port": 443 }));
+        let request = event(
+            Phase::Work,
+            ActionKind::HttpRequest,
+            json!({ "method": "GET", "url": "https://a.example/x" }),
+        );
+        let none = "[network]\nsetup = \"all\"\nagent = \"none\"\n";
+        assert!(!objects(none, &connect(Phase::Prepare)).await);
+        assert!(objects(none, &connect(Phase::Work)).await);
+        assert!(objects(none, &connect(Phase::Verify)).await);
+        assert!(objects(none, &request).await);
+        assert!(objects("[network]\nsetup = \"b.example\"\n", &connect(Phase::Prepare)).await);
+        assert!(!objects("[network]\nagent = \"a.example\"\n", &request).await);
+        assert!(!objects("", &connect(Phase::Work)).await);
+        let elsewhere = event(Phase::Work, ActionKind::Exec, json!({ "argv": ["true"] }));
+        assert!(!objects(none, &elsewhere).await);
+    }
+}

@@ -148,7 +148,7 @@ pub(crate) struct DiffArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
-    /// Loads every plugin, and lists it with its grants
+    /// Loads every plugin, and lists what it offers
     List(ListArguments),
 }
 

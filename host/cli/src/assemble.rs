@@ -85,7 +85,11 @@ pub(crate) async fn run_task(
     // the policies and tools
     let sinks = Sinks::default();
     let plugin_host = plugins::host(places, &sinks)?;
-    let loaded = plugins::load(&plugin_host, plugins::wanted(&user, &organisation)?).await?;
+    let wanted = plugins::wanted(&user, &organisation)?;
+    let from_repository = Arc::new(Repository::default());
+    let path_rules = PathRulesOf::new(&wanted, &from_repository);
+    let tests = plugins::tests_of(&wanted);
+    let loaded = plugins::load(&plugin_host, wanted).await?;
 
     // the journal, and with it the gate: from here on every effect takes a permit
     let store = Arc::new(Store::open(&places.home)?);
@@ -94,7 +98,6 @@ pub(crate) async fn run_task(
     sinks.attach(journal.clone());
     let facts = TaskFacts { task: id.to_string(), repository: source.masked(), branch: branch.clone() };
     let meter = Arc::new(Meter::new(facts));
-    let from_repository = Arc::new(Repository::default());
     let mut links: Vec<Link> = loaded.policies.into_iter().map(|policy| policy.link(&sinks)).collect();
     links.push(from_repository.link());
     let defaults = Defaults {
@@ -164,7 +167,7 @@ pub(crate) async fn run_task(
         files: Arc::clone(&files),
         settings: settings.workspace,
         trusted: settings.trusted.clone(),
-        path_rules: PathRulesOf::new(&user, &organisation, &from_repository),
+        path_rules,
         hidden: vec![places.home.clone()],
     };
     let adopt = Adopter {
@@ -177,6 +180,7 @@ pub(crate) async fn run_task(
     let tools = Toolshop {
         loaded: loaded.tools,
         host: plugin_host,
+        tests,
         user_test: settings.test.clone(),
         from_repository,
         gate: Arc::clone(&gate),

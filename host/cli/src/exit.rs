@@ -1,17 +1,17 @@
 //! From the first argument to the exit code.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use sortie_agent::AgentError;
 use sortie_core::Outcome;
+use sortie_core::text::strip_escapes;
 use sortie_orchestrator::RunError;
 use sortie_policy::ports::{ErrorCode, ModelError};
 
 use crate::args::Arguments;
-use crate::commands;
+use crate::{commands, print};
 
 /// The exit codes; what each stands for is said in `sortie help run`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub fn main() -> ExitCode {
     };
     start_log();
     let exit = commands::run(arguments).unwrap_or_else(|error| {
-        drop(writeln!(std::io::stderr(), "error: {error:#}"));
+        print::tell(format_args!("error: {}", strip_escapes(&format!("{error:#}"))));
         of_error(&error)
     });
     exit.into()
@@ -100,5 +100,10 @@ pub fn main() -> ExitCode {
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SORTIE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // it would panic where stderr is gone
+        .log_internal_errors(false)
+        .init();
 }

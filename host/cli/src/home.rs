@@ -1,8 +1,8 @@
 //! Where Sortie keeps its state and finds its settings.
 
 use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -52,8 +52,25 @@ impl Places {
             .mode(0o700)
             .create(&home)
             .with_context(|| format!("cannot make the state folder `{}`", home.display()))?;
+        check_private(&home)?;
         let component_cache =
             std::env::var_os("SORTIE_CACHE").map_or_else(|| home.join("cache/components"), PathBuf::from);
         Ok(Self { home, user_settings, organisation_settings, component_cache })
     }
+}
+
+/// A folder that was there before may be anybody's to read: it will hold what
+/// models, tools and commands said.
+fn check_private(home: &Path) -> anyhow::Result<()> {
+    let metadata = std::fs::metadata(home);
+    let metadata =
+        metadata.with_context(|| format!("cannot look at the state folder `{}`", home.display()))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let home = home.display();
+    Err(Failure::usage(format!(
+        "the state folder `{home}` is open to others (mode {mode:o})\nhint: `chmod 700 {home}`, or name another in SORTIE_HOME"
+    )))
 }

@@ -15,7 +15,7 @@ use crate::exit::Failure;
 use crate::home::Places;
 use crate::settings::{PluginSettings, SettingsFile, plugins};
 
-pub(crate) use first_party::{default_rules, tests_plugin};
+pub(crate) use first_party::{rules_in_force, tests_of, with_command};
 pub(crate) use log::Sinks;
 
 /// A plugin as it will be loaded.
@@ -67,12 +67,23 @@ pub(crate) fn wanted(user: &SettingsFile, organisation: &SettingsFile) -> anyhow
     let mut all = first_party::wanted(user, organisation)?;
     for (settings, layer) in set {
         if let Some(at) = all.iter().position(|wanted| wanted.spec.id == settings.id) {
+            if layer != Layer::Organisation && settings.id == first_party::RULES && has_rules(organisation) {
+                return Err(Failure::usage(
+                    "plugin `rules` holds the organisation's rules: its own settings alone change it; put \
+                     yours under `[[rule]]`",
+                ));
+            }
             first_party::change(&mut all, at, settings, layer)?;
         } else if settings.enabled != Some(false) {
             all.push(third_party(settings, layer)?);
         }
     }
     Ok(all)
+}
+
+/// Whether the organisation has a say in what the policy `rules` holds.
+fn has_rules(organisation: &SettingsFile) -> bool {
+    organisation.default_rules.is_some() || !organisation.rule.is_empty()
 }
 
 fn third_party(settings: &PluginSettings, layer: Layer) -> anyhow::Result<Wanted> {
@@ -133,4 +144,66 @@ pub(crate) fn repository_rules(rules: &[toml::Table]) -> PluginSpec {
 /// The settings of the policy `rules` for these rules.
 fn rules_settings(default_rules: bool, rules: &[toml::Table]) -> Value {
     json!({ "default_rules": default_rules, "rule": rules })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::TestSettings;
+
+    fn file(text: &str) -> SettingsFile {
+        toml::from_str(text).expect("settings")
+    }
+
+    const RULE: &str = "[[rule]]\nname = \"r\"\naction = \"file-read\"\nmatch = { path = \"secret/**\" }\n\
+         decision = \"deny\"\nreason = \"no\"\n";
+
+    #[test]
+    fn a_user_changes_the_policy_rules_unless_it_holds_the_organisations() {
+        for change in ["enabled = false", "settings = { rule = [] }", "actions = [\"push\"]"] {
+            let user = file(&format!("[[plugin]]\nid = \"rules\"\n{change}\n"));
+            for organisation in [RULE, "default_rules = true\n"] {
+                assert!(wanted(&user, &file(organisation)).is_err(), "{change} {organisation}");
+            }
+        }
+        let user = file("[[plugin]]\nid = \"rules\"\nsettings = { filter = true }\nmutates = true\n");
+        let all = wanted(&user, &SettingsFile::default()).expect("nobody else's");
+        let rules = all.iter().find(|wanted| wanted.spec.id == "rules").expect("it is there");
+        assert!(rules.mutates && rules.spec.settings["filter"] == true);
+    }
+
+    #[test]
+    fn what_is_built_into_workspaces_is_what_the_policies_hold() {
+        let names = |user: &str, organisation: &str| {
+            let all = wanted(&file(user), &file(organisation)).expect("good");
+            let rules = rules_in_force(&all);
+            rules.iter().filter_map(|rule| Some(rule["name"].as_str()?.to_owned())).collect::<Vec<_>>()
+        };
+        let shipped = names("", "");
+        assert!(shipped.contains(&"credential-reads".to_owned()));
+        assert_eq!(names("default_rules = false", ""), [""; 0]);
+        assert_eq!(names(RULE, "default_rules = false"), ["r"]);
+        assert!(names("", RULE).contains(&"r".to_owned()));
+        let off = "[[plugin]]\nid = \"rules\"\nsettings = { disable = [\"credential-reads\"] }\n";
+        assert_eq!(names(off, "").len(), shipped.len() - 1);
+    }
+
+    #[test]
+    fn the_tests_command_of_a_repository_keeps_to_what_the_operator_set() {
+        let narrow = "[[plugin]]\nid = \"tests\"\ngrants = { exec = [\"make test\"] }\n";
+        let tests =
+            |user: &str| tests_of(&wanted(&file(user), &file("")).expect("good")).expect("it is there");
+        let named = |command: &str| TestSettings { command: vec![command.into()], format: None };
+        let spec = with_command(&tests(narrow), &TestSettings::default(), Some(&named("theirs")));
+        let spec = spec.expect("a command is named");
+        assert_eq!(spec.settings["command"], json!(["theirs"]));
+        assert_eq!(format!("{:?}", spec.grants), format!("{:?}", tests(narrow).grants));
+        assert_ne!(format!("{:?}", spec.grants), format!("{:?}", tests("").grants));
+        // the user's word comes first, wherever it stands
+        let spec = with_command(&tests(""), &named("mine"), Some(&named("theirs"))).expect("named");
+        assert_eq!(spec.settings["command"], json!(["mine"]));
+        let set = "[[plugin]]\nid = \"tests\"\nsettings = { command = [\"mine\"] }\n";
+        assert!(with_command(&tests(set), &TestSettings::default(), Some(&named("theirs"))).is_none());
+        assert!(with_command(&tests(""), &TestSettings::default(), None).is_none());
+    }
 }

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use sortie_agent::Meter;
 use sortie_core::network::HostPattern;
 use sortie_orchestrator::Toolmaker;
-use sortie_plugin_host::{LoadedTool, PluginHost, TaskContext, Toolbox};
+use sortie_plugin_host::{LoadError, LoadedTool, PluginHost, PluginSpec, TaskContext, Toolbox};
 use sortie_policy::ports::{ErrorCode, PortError, Repository as RepositoryPort, Tools, Workspace};
 use sortie_policy::{FactsSource, Gate};
 use sortie_workspace::egress::{Reach, ToolHttp};
 
 use crate::adopt::Repository;
-use crate::plugins::{Sinks, tests_plugin};
+use crate::plugins::{Sinks, with_command};
 use crate::settings::TestSettings;
 
 /// The longest that a test run of the host may take.
@@ -23,6 +23,8 @@ const TESTS_TIME: Duration = Duration::from_secs(30 * 60);
 pub(crate) struct Toolshop {
     pub(crate) loaded: Vec<LoadedTool>,
     pub(crate) host: PluginHost,
+    /// The tool `run_tests` as the operator wants it.
+    pub(crate) tests: Option<PluginSpec>,
     /// What the user or the organisation says of tests.
     pub(crate) user_test: TestSettings,
     pub(crate) from_repository: Arc<Repository>,
@@ -60,15 +62,13 @@ impl Toolshop {
     /// names or, before it, the user: the settings for it are known only now.
     async fn with_test_settings(&self) -> Result<Vec<LoadedTool>, PortError> {
         let theirs = self.from_repository.settings().map(|settings| &settings.test);
-        let named =
-            [Some(&self.user_test), theirs].into_iter().flatten().find(|test| !test.command.is_empty());
+        let named = self.tests.as_ref().and_then(|tests| with_command(tests, &self.user_test, theirs));
         let mut tools = self.loaded.clone();
-        if let Some(test) = named
-            && let Some(place) = tools.iter_mut().find(|tool| tool.id() == "tests")
+        if let Some(spec) = named
+            && let Some(place) = tools.iter_mut().find(|tool| tool.id() == spec.id)
         {
-            let invalid =
-                |error: sortie_plugin_host::LoadError| PortError::new(ErrorCode::Invalid, error.to_string());
-            *place = self.host.load_tool(tests_plugin(test)).await.map_err(invalid)?;
+            let invalid = |error: LoadError| PortError::new(ErrorCode::Invalid, error.to_string());
+            *place = self.host.load_tool(spec).await.map_err(invalid)?;
         }
         Ok(tools)
     }

@@ -19,8 +19,8 @@ use sortie_workspace::egress::{AddressDialer, Proxy, ProxyLimits, Reach};
 use sortie_workspace::sandbox::{Limits, Sandbox, SandboxConfig, Toolchains};
 
 use crate::adopt::Repository;
-use crate::plugins::default_rules;
-use crate::settings::{SettingsFile, WorkspaceSettings};
+use crate::plugins::{Wanted, rules_in_force};
+use crate::settings::WorkspaceSettings;
 
 use path_rules::PathRules;
 
@@ -47,15 +47,8 @@ pub(crate) struct PathRulesOf {
 }
 
 impl PathRulesOf {
-    pub(crate) fn new(
-        user: &SettingsFile,
-        organisation: &SettingsFile,
-        from_repository: &Arc<Repository>,
-    ) -> Self {
-        let with_defaults = organisation.default_rules.or(user.default_rules).unwrap_or(true);
-        let mut operators = if with_defaults { default_rules() } else { Vec::new() };
-        operators.extend(organisation.rule.iter().chain(&user.rule).map(|rule| json!(rule)));
-        Self { operators, from_repository: Arc::clone(from_repository) }
+    pub(crate) fn new(wanted: &[Wanted], from_repository: &Arc<Repository>) -> Self {
+        Self { operators: rules_in_force(wanted), from_repository: Arc::clone(from_repository) }
     }
 
     fn rules(&self) -> PathRules {

@@ -38,18 +38,16 @@ pub(crate) async fn run(places: &Places, arguments: DemoArguments) -> anyhow::Re
             ..TaskArguments::default()
         },
         cwd: folder.clone(),
-        listener: print::listener(arguments.json),
+        listener: print::listener(arguments.json).0,
         approver: std::sync::Arc::new(Nobody),
         cancel,
     };
     let (report, error) = run_task(places, request).await?;
     if !arguments.json {
-        println!("{}", print::report(&report));
+        print::give(print::report(&report));
         if report.outcome == Outcome::Done {
-            println!(
-                "{}",
-                what_next(&folder, &origin, &report.task, report.branch.as_deref().unwrap_or_default())
-            );
+            let branch = report.branch.as_deref().unwrap_or_default();
+            print::give(what_next(&folder, &origin, &report.task, branch));
         }
     }
     Ok(of_task(report.outcome, error.as_ref()))

@@ -1,8 +1,9 @@
 //! `sortie diff ID`
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
+use sortie_core::text::strip_escapes;
 use sortie_orchestrator::{Store, TaskFolder};
 
 use crate::args::DiffArguments;
@@ -22,7 +23,23 @@ pub(crate) fn run(places: &Places, arguments: &DiffArguments) -> anyhow::Result<
         }
         Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     };
-    // a reader that went away, such as `head`, is no failure
-    drop(std::io::stdout().lock().write_all(&diff));
+    let mut stdout = std::io::stdout().lock();
+    // byte for byte for programs; a terminal would obey what a model wrote into a file
+    let shown = if stdout.is_terminal() { for_terminal(&diff) } else { diff };
+    drop(stdout.write_all(&shown));
     Ok(Exit::Done)
+}
+
+fn for_terminal(diff: &[u8]) -> Vec<u8> {
+    strip_escapes(&String::from_utf8_lossy(diff)).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::for_terminal;
+
+    #[test]
+    fn a_change_does_not_steer_the_terminal_that_shows_it() {
+        assert_eq!(for_terminal(b"+a\x1b]0;owned\x07\x1b[2J\tb\xff\r\n"), "+a\tb\u{fffd}\r\n".as_bytes());
+    }
 }

@@ -11,7 +11,7 @@ use crate::args::DoctorArguments;
 use crate::exit::Exit;
 use crate::home::Places;
 use crate::settings::read_file;
-use crate::workspaces;
+use crate::{print, workspaces};
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -46,9 +46,9 @@ pub(crate) async fn run(places: &Places, arguments: &DoctorArguments) -> anyhow:
     findings.push(models());
     let broken = findings.iter().any(|finding| finding.needed && !finding.ok);
     if arguments.json {
-        println!("{}", serde_json::to_string(&findings)?);
+        print::give(serde_json::to_string(&findings)?);
     } else {
-        print!("{}", table(&findings)?);
+        print::give(table(&findings)?.trim_end());
     }
     Ok(if broken { Exit::Platform } else { Exit::Done })
 }

@@ -9,11 +9,13 @@ use sortie_orchestrator::{Store, TaskFolder, TaskRecord};
 use crate::args::ListArguments;
 use crate::exit::Exit;
 use crate::home::Places;
+use crate::print;
 
 pub(crate) fn run(places: &Places, arguments: &ListArguments) -> anyhow::Result<Exit> {
     let tasks = Store::open(&places.home)?.tasks()?;
     if tasks.is_empty() && !arguments.json {
-        eprintln!("no tasks yet; `{0} demo` shows one, `{0} run` runs one", super::program());
+        let program = super::program();
+        print::tell(format_args!("no tasks yet; `{program} demo` shows one, `{program} run` runs one"));
     }
     let mut stdout = std::io::stdout().lock();
     for task in tasks {

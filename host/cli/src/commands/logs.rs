@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sortie_core::TaskId;
 use sortie_core::event::Event;
+use sortie_core::text::strip_escapes;
 use sortie_orchestrator::{Store, StoredEvent, TaskFolder, TaskRecord};
 
 use crate::args::LogsArguments;
@@ -45,10 +46,14 @@ fn print(event: &StoredEvent, as_json: bool) -> std::io::Result<()> {
     }
     let time = event.at.get(11..19).unwrap_or_default();
     let Ok(parsed) = serde_json::from_str::<Event>(&event.body) else {
-        return writeln!(stdout, "{time}  {}", event.body);
+        return writeln!(stdout, "{time}  {}", strip_escapes(&event.body));
     };
     if let Event::TaskEnded(report) = &parsed {
         return writeln!(stdout, "{time}  {}", print::report(report).replace('\n', "\n          "));
+    }
+    // too much for a live screen; here its author looks for it
+    if let Event::PluginLog { plugin, level, text } = &parsed {
+        return writeln!(stdout, "{time}  {}", print::log_line(plugin, level, text));
     }
     print::describe(&parsed).iter().try_for_each(|line| writeln!(stdout, "{time}  {line}"))
 }

@@ -1,13 +1,12 @@
 //! `sortie plugin list`
 
-use std::io::Write as _;
-
 use serde_json::json;
 
 use crate::args::PluginCommand;
 use crate::exit::Exit;
 use crate::home::Places;
 use crate::plugins::{self, Sinks};
+use crate::print;
 use crate::settings::read_file;
 
 pub(crate) async fn run(places: &Places, command: PluginCommand) -> anyhow::Result<Exit> {
@@ -16,7 +15,6 @@ pub(crate) async fn run(places: &Places, command: PluginCommand) -> anyhow::Resu
     let organisation = read_file(&places.organisation_settings)?;
     let host = plugins::host(places, &Sinks::default())?;
     let loaded = plugins::load(&host, plugins::wanted(&user, &organisation)?).await?;
-    let mut stdout = std::io::stdout().lock();
     for tool in &loaded.tools {
         let names: Vec<_> = tool.tools().map(|tool| tool.spec.name.clone()).collect();
         let line = if arguments.json {
@@ -26,7 +24,7 @@ pub(crate) async fn run(places: &Places, command: PluginCommand) -> anyhow::Resu
         } else {
             format!("{:<14} tool    {:.12}  {}", tool.id(), tool.digest().to_string(), names.join(", "))
         };
-        writeln!(stdout, "{line}")?;
+        print::give(line);
     }
     for policy in &loaded.policies {
         let (id, digest) = (policy.plugin.id(), policy.plugin.digest().to_string());
@@ -38,7 +36,7 @@ pub(crate) async fn run(places: &Places, command: PluginCommand) -> anyhow::Resu
         } else {
             format!("{id:<14} policy  {digest:.12}  {layer}")
         };
-        writeln!(stdout, "{line}")?;
+        print::give(line);
     }
     Ok(Exit::Done)
 }

@@ -17,21 +17,28 @@ use crate::signals;
 const PROMPT_MAX: usize = 256 << 10;
 
 pub(crate) async fn run(places: &Places, arguments: RunArguments) -> anyhow::Result<Exit> {
+    // before Ctrl-C is taken over: nothing would end the wait for standard input
+    let prompt = prompt(arguments.prompt)?;
     let cancel = CancellationToken::new();
     signals::watch(cancel.clone())?;
     let as_json = arguments.task.json;
+    let (listener, busy) = print::listener(as_json);
     let request = Request {
-        prompt: prompt(arguments.prompt)?,
+        prompt,
         arguments: arguments.task,
         cwd: std::env::current_dir().context("the current folder cannot be read")?,
-        listener: print::listener(as_json),
-        approver: approver::for_this_process(),
+        listener,
+        approver: approver::for_this_process(busy, cancel.clone()),
         cancel,
     };
     let (report, error) = run_task(places, request).await?;
     if !as_json {
-        println!("{}", print::report(&report));
-        eprintln!("\n{0} logs {1}    every event\n{0} diff {1}    the change", super::program(), report.task);
+        print::give(print::report(&report));
+        let program = super::program();
+        print::tell(format_args!(
+            "\n{program} logs {0}    every event\n{program} diff {0}    the change",
+            report.task
+        ));
     }
     Ok(of_task(report.outcome, error.as_ref()))
 }

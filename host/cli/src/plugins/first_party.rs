@@ -12,9 +12,13 @@ use crate::exit::Failure;
 use crate::settings::{PluginSettings, SettingsFile, TestSettings};
 
 /// Id of the policy of rules.
-const RULES: &str = "rules";
+pub(super) const RULES: &str = "rules";
+/// Id under which it holds the user's rules.
+const USER_RULES: &str = "user-rules";
 /// Id of the tool that runs tests.
 const TESTS: &str = "tests";
+/// Where the bytes of these plugins come from.
+const ORIGIN: &str = "first-party";
 
 /// The first-party rules, as the policy `rules` has them.
 const DEFAULT_RULES: &str = include_str!("../../../../plugins/policies/rules/default.json");
@@ -36,7 +40,7 @@ fn grants(id: &str) -> &'static str {
 
 fn spec(id: &str, settings: Value) -> Option<PluginSpec> {
     let component = sortie_bundle::components().iter().find(|component| component.id == id)?;
-    let mut spec = PluginSpec::new(id, component.bytes.to_vec(), "first-party");
+    let mut spec = PluginSpec::new(id, component.bytes.to_vec(), ORIGIN);
     spec.grants = toml::from_str(grants(id)).expect("the first-party grants are well-formed");
     spec.settings = settings;
     Some(spec)
@@ -49,13 +53,30 @@ pub(crate) fn rules(id: &str, settings: Value) -> PluginSpec {
     spec
 }
 
-/// The tool `run_tests` for a given command.
-pub(crate) fn tests_plugin(test: &TestSettings) -> PluginSpec {
-    let mut settings = json!({ "command": test.command });
+/// The tool `run_tests` as the operator wants it; none if it is switched off.
+pub(crate) fn tests_of(wanted: &[Wanted]) -> Option<PluginSpec> {
+    wanted.iter().map(|wanted| &wanted.spec).find(|spec| spec.id == TESTS).cloned()
+}
+
+/// The tool `run_tests` with the command that the user names or, after all of
+/// the user's settings, the repository. Grants stay the operator's. None if
+/// there is nothing to change.
+pub(crate) fn with_command(
+    tests: &PluginSpec,
+    users: &TestSettings,
+    repositorys: Option<&TestSettings>,
+) -> Option<PluginSpec> {
+    let test = match (users.command.is_empty(), tests.settings.get("command")) {
+        (false, _) => users,
+        (true, Some(_)) => return None,
+        (true, None) => repositorys.filter(|test| !test.command.is_empty())?,
+    };
+    let mut spec = tests.clone();
+    spec.settings["command"] = json!(test.command);
     if let Some(format) = &test.format {
-        settings["format"] = json!(format);
+        spec.settings["format"] = json!(format);
     }
-    spec(TESTS, settings).expect("the bundle has the tool `tests`")
+    Some(spec)
 }
 
 /// The first-party plugins. The organisation's rules and the first-party
@@ -78,7 +99,7 @@ pub(crate) fn wanted(user: &SettingsFile, organisation: &SettingsFile) -> anyhow
     let settings = rules_settings(with_defaults, &organisation.rule);
     all.push(policy(rules(RULES, settings), Layer::Organisation));
     if !user.rule.is_empty() {
-        all.push(policy(rules("user-rules", rules_settings(false, &user.rule)), Layer::User));
+        all.push(policy(rules(USER_RULES, rules_settings(false, &user.rule)), Layer::User));
     }
     Ok(all)
 }
@@ -126,8 +147,24 @@ pub(crate) fn change(
     Ok(())
 }
 
-/// The first-party rules, for what is compiled into workspaces.
-pub(crate) fn default_rules() -> Vec<Value> {
+/// The rules that the policies `rules` and `user-rules` hold by their settings,
+/// for what is compiled into workspaces.
+pub(crate) fn rules_in_force(wanted: &[Wanted]) -> Vec<Value> {
+    let specs = wanted.iter().map(|wanted| &wanted.spec);
+    let specs = specs.filter(|spec| spec.origin == ORIGIN && [RULES, USER_RULES].contains(&spec.id.as_str()));
+    specs.flat_map(|spec| in_force(&spec.settings)).collect()
+}
+
+fn in_force(settings: &Value) -> Vec<Value> {
+    let mut rules = if settings["default_rules"] == false { Vec::new() } else { default_rules() };
+    if let Some(disabled) = settings["disable"].as_array() {
+        rules.retain(|rule| !disabled.contains(&rule["name"]));
+    }
+    rules.extend(settings["rule"].as_array().into_iter().flatten().cloned());
+    rules
+}
+
+fn default_rules() -> Vec<Value> {
     let file: Value = serde_json::from_str(DEFAULT_RULES).expect("the first-party rules are well-formed");
     file["rule"].as_array().cloned().unwrap_or_default()
 }

@@ -11,6 +11,8 @@ use sortie_core::event::{Event, Report};
 use sortie_core::outcome::TestCounts;
 use sortie_core::text::{one_line, strip_escapes};
 
+use super::{flat, tell};
+
 /// Characters of one thing on a line.
 const SHOWN: usize = 100;
 
@@ -36,7 +38,7 @@ pub(crate) struct Line {
 
 impl Line {
     fn new(tone: Tone, text: impl Into<String>) -> Self {
-        Self { tone, text: text.into() }
+        Self { tone, text: flat(&text.into()) }
     }
 
     /// The line, in colour where stderr shows colours.
@@ -71,6 +73,11 @@ impl Screen {
         Self { busy, reply: Mutex::new(String::new()), told: Mutex::new(Instant::now()) }
     }
 
+    /// The line that tells what is under way.
+    pub(crate) fn busy(&self) -> ProgressBar {
+        self.busy.clone()
+    }
+
     pub(crate) fn show(&self, event: &Event) {
         if let Some(doing) = doing(event) {
             self.busy.reset_elapsed();
@@ -87,7 +94,7 @@ impl Screen {
         }
         for line in describe(event) {
             if self.busy.is_hidden() {
-                eprintln!("{}", line.painted());
+                tell(line.painted());
             } else {
                 self.busy.println(line.painted());
             }
@@ -102,10 +109,10 @@ impl Screen {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::StepStarted { step, detail } => {
-                eprintln!("  {} …", one_line(&format!("{step} {detail}"), SHOWN))
+                tell(format_args!("  {} …", one_line(&format!("{step} {detail}"), SHOWN)))
             }
             Event::Progress { text } if told.elapsed() >= PROGRESS => {
-                eprintln!("    {}", one_line(text, SHOWN))
+                tell(format_args!("    {}", one_line(text, SHOWN)))
             }
             _ => return,
         }
@@ -177,7 +184,7 @@ pub(crate) fn describe(event: &Event) -> Vec<Line> {
             let tone = if failed { Bad } else { Good };
             vec![Line::new(tone, format!("  tests ({stage}): {}", numbers(counts.as_ref())))]
         }
-        Event::Warning { text } => vec![Line::new(Bad, format!("  note: {}", strip_escapes(text)))],
+        Event::Warning { text } => vec![Line::new(Bad, format!("  note: {text}"))],
         _ => Vec::new(),
     }
 }
@@ -188,7 +195,7 @@ fn tool_lines(tool: &str, ms: u64, failed: bool, content: &str, details: &serde_
     let first = content.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let tone = if failed { Tone::Bad } else { Tone::Plain };
     vec![
-        Line::new(tone, format!("  {tool} {}", with_time(&what, ms))),
+        Line::new(tone, format!("  {} {}", one_line(tool, SHOWN), with_time(&what, ms))),
         Line::new(Tone::Faint, format!("    {}", one_line(first, SHOWN))),
     ]
 }
@@ -233,12 +240,72 @@ pub(crate) fn report(report: &Report) -> String {
     if report.branch.is_none() && matches!(report.outcome, Outcome::Done | Outcome::Partial) {
         lines.push("nothing was pushed".into());
     }
-    lines.join("\n")
+    lines.iter().map(|line| flat(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// The plain text, for what is not a terminal.
 impl std::fmt::Display for Line {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const EVIL: &str = "x\u{1b}]0;owned\u{7}\u{9b}2J\n  tests (final): 9 passed\r";
+
+    fn event(kind: &str, more: serde_json::Value) -> Event {
+        let mut event = json!({ "type": kind });
+        event.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        serde_json::from_value(event).expect("an event")
+    }
+
+    #[test]
+    fn nothing_from_outside_steers_the_terminal_or_begins_a_line() {
+        let events = [
+            event(
+                "tool.ended",
+                json!({ "call_id": EVIL, "tool": EVIL, "ms": 1, "failed": true, "content": EVIL,
+                    "details": { "command": EVIL } }),
+            ),
+            event(
+                "decision",
+                json!({ "id": EVIL, "actor": EVIL, "kind": "exec", "target": EVIL, "digest": "", "decision": "deny",
+                    "policy": EVIL, "rule": EVIL, "reason": EVIL, "remedy": EVIL }),
+            ),
+            event("model.retried", json!({ "reason": EVIL, "wait_ms": 1 })),
+            event("warning", json!({ "text": EVIL })),
+            event(
+                "task.started",
+                json!({ "task": EVIL, "prompt": EVIL, "repository": EVIL, "model": EVIL, "workspace": EVIL,
+                    "branch": EVIL }),
+            ),
+        ];
+        for event in &events {
+            let lines = describe(event);
+            assert!(!lines.is_empty(), "{event:?}");
+            for line in lines.iter().map(Line::to_string) {
+                assert!(!line.contains(char::is_control), "{event:?}: {line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_report_is_as_harmless_as_the_events_were() {
+        let refused = json!({ "action": EVIL, "policy": EVIL, "rule": EVIL, "reason": EVIL, "remedy": EVIL });
+        let Event::TaskEnded(ended) = event(
+            "task.ended",
+            json!({ "task": EVIL, "outcome": "done", "branch": EVIL, "commit": EVIL, "summary": "done\n\u{1b}[2J",
+                "tests": { "baseline": null, "final": null, "after_last_edit": false },
+                "usage": { "input_tokens": 1, "output_tokens": 1, "turns": 1, "tool_calls": 1 }, "refused": [refused] }),
+        ) else {
+            panic!("it is the end")
+        };
+        let text = report(&ended);
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert!(!text.contains("\n  tests (final)"), "{text:?}");
     }
 }

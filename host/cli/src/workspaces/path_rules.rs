@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::Value;
 
-/// Paths of one work tree that are looked at.
-const PATHS_MAX: usize = 200_000;
+/// Paths of one work tree that are looked at; of those beyond, nobody would
+/// know whether a rule is about them.
+const PATHS_MAX: usize = 1_000_000;
 /// Mounts that are made of one kind of rule.
 const MOUNTS_MAX: usize = 256;
 
@@ -43,7 +44,10 @@ impl PathRules {
             let conditions = rule["match"].as_object();
             let only_paths =
                 conditions.is_some_and(|c| c.keys().all(|key| key == "path" || key == "operation"));
-            if off || rule["decision"] != "deny" || !only_paths {
+            // what may be read but not listed, say, is not for the kernel
+            let operation = &rule["match"]["operation"];
+            let any_operation = operation.is_null() || texts(operation).any(|name| name == "read");
+            if off || rule["decision"] != "deny" || !only_paths || !any_operation {
                 continue;
             }
             let Some(globs) = globs(&rule["match"]["path"]) else { continue };
@@ -71,7 +75,12 @@ impl PathRules {
                 let kind = entry.file_type()?;
                 let path = folder.join(entry.file_name());
                 seen += 1;
-                if path == Path::new(".git") || kind.is_symlink() || seen > PATHS_MAX {
+                if seen > PATHS_MAX {
+                    return Err(io::Error::other(format!(
+                        "the repository has more than {PATHS_MAX} paths, too many to enforce path rules on"
+                    )));
+                }
+                if path == Path::new(".git") || kind.is_symlink() {
                     continue;
                 }
                 let hit = |rules: &[Globs]| rules.iter().any(|globs| globs.matches(&path));
@@ -144,6 +153,7 @@ mod tests {
             json!({ "action": ["file-write", "push"], "decision": "deny", "match": { "path": "**/*.pem" } }),
             json!({ "action": "file-write", "decision": "deny", "workspace": false, "match": { "path": "src/**" } }),
             json!({ "action": "file-write", "decision": "ask", "match": { "path": "src/**" } }),
+            json!({ "action": "file-read", "decision": "deny", "match": { "path": "src/**", "operation": "search" } }),
         ];
         let paths = PathRules::new(&rules).in_tree(root.path()).expect("walked");
         let list = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();

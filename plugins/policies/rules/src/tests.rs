@@ -152,7 +152,12 @@ fn workflow_files_ask_and_a_denial_beside_them_wins() {
 #[test]
 fn a_search_that_would_show_credentials_is_denied_or_where_set_filtered() {
     let event = search(&["src/a.rs", ".env", "b/.env.example"]);
-    assert_eq!(denied_by(&shipped_verdict(&event)), Some("credential-reads"));
+    let denied = shipped_verdict(&event);
+    assert_eq!(denied_by(&denied), Some("credential-reads"));
+    assert!(matches!(&denied.decision, Decision::Deny(reason) if reason.ends_with(": .env")), "{denied:?}");
+    // the host shows 500 bytes of it
+    let remedy = denied.remedy.expect("it says what to do");
+    assert!(remedy.contains("glob") && remedy.contains("filter = true") && remedy.len() <= 500, "{remedy}");
     let Decision::Transform(details) = verdict(json!({"filter": true}), &event).decision else {
         panic!("is filtered")
     };
@@ -238,6 +243,15 @@ fn an_example_that_does_not_come_out_as_said_names_rule_and_example() {
         let message = check(settings).expect_err("is wrong").message;
         assert!(message.contains("`docs`") && message.contains(example), "{message}");
     }
+}
+
+#[test]
+fn more_rules_or_patterns_than_can_be_matched_in_time_are_refused() {
+    let rule = |name: String, targets: usize| json!({"name": name, "action": "push", "match": {"target": vec!["x"; targets]}, "decision": "deny", "reason": "no"});
+    check(json!({"rule": [rule("r".into(), 1000)]})).expect("is good");
+    assert!(check(json!({"rule": [rule("r".into(), 1001)]})).is_err());
+    let many: Vec<_> = (0..1001).map(|n| rule(n.to_string(), 1)).collect();
+    assert!(check(json!({ "rule": many })).is_err());
 }
 
 #[test]

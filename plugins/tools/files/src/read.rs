@@ -12,6 +12,9 @@ const LINES: u32 = 2000;
 /// Characters of one line that are shown.
 const LINE_WIDTH: usize = 2000;
 
+/// Bytes at a file's head of which none is zero if it is text.
+const BINARY_PROBE: usize = 8192;
+
 /// Reads a text file. Each line comes with its number and a tab in front, which are not part of the file.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -38,7 +41,8 @@ impl Tool for ReadFile {
         let content =
             files::read(&self.path, 0, files::MAX_BYTES).map_err(|error| suggest(error, &self.path))?;
         let partial = content.size > content.data.len() as u64;
-        if content.data.iter().take(8192).any(|byte| *byte == 0) {
+        let head = &content.data[..content.data.len().min(BINARY_PROBE)];
+        if head.contains(&0) {
             let message = format!("{} is a binary file of {} bytes", self.path, content.size);
             return Err(Error::invalid(message));
         }
@@ -94,7 +98,9 @@ impl Shown {
 }
 
 fn push_line(lines: &mut String, number: usize, line: &str) {
-    let written = match line.char_indices().nth(LINE_WIDTH) {
+    // a character has at least one byte, so short lines need no counting
+    let cut = if line.len() <= LINE_WIDTH { None } else { line.char_indices().nth(LINE_WIDTH) };
+    let written = match cut {
         None => writeln!(lines, "{number:>6}\t{line}"),
         Some((end, _)) => {
             let rest = line[end..].chars().count();

@@ -3,6 +3,8 @@
 //! The parser looks through all open elements at most tags, so a page that
 //! only opens elements costs the square of its length.
 
+use std::collections::HashMap;
+
 /// Elements without content, and those that the next one of their kind ends:
 /// pages leave them open by the thousand without nesting.
 const UNCLOSED: [&str; 36] = [
@@ -13,6 +15,8 @@ const UNCLOSED: [&str; 36] = [
 
 /// The deepest nesting, and the number of tags.
 pub(super) fn measure(html: &str) -> (usize, usize) {
+    // by name, because an end tag closes an element of its own name and no other
+    let mut open = HashMap::<String, usize>::new();
     let (mut depth, mut deepest, mut tags) = (0_usize, 0_usize, 0_usize);
     let mut rest = html;
     while let Some(at) = rest.find('<') {
@@ -27,11 +31,13 @@ pub(super) fn measure(html: &str) -> (usize, usize) {
         if name.is_empty() || UNCLOSED.contains(&name.as_str()) {
             continue;
         }
-        if closes {
-            depth = depth.saturating_sub(1);
-        } else {
+        if !closes {
             depth += 1;
             deepest = deepest.max(depth);
+            *open.entry(name).or_default() += 1;
+        } else if let Some(count) = open.get_mut(&name).filter(|count| **count > 0) {
+            depth -= 1;
+            *count -= 1;
         }
     }
     (deepest, tags)
@@ -47,5 +53,11 @@ mod tests {
         assert_eq!(measure(&"<p>x<br><img src=a>".repeat(1000)).0, 0);
         assert_eq!(measure(&"<DIV a=1>".repeat(1000)), (1000, 1000));
         assert_eq!(measure("< <é </ </div></div><b"), (1, 6));
+    }
+
+    #[test]
+    fn an_end_tag_without_an_element_hides_no_depth() {
+        assert_eq!(measure(&"<div></x>".repeat(1000)).0, 1000);
+        assert_eq!(measure(&"<p><i></p>".repeat(1000)).0, 1000);
     }
 }

@@ -96,7 +96,10 @@ fn each_redirect_is_a_request_of_its_own_and_there_are_five_at_most() {
 
 #[test]
 fn a_redirect_to_what_is_not_fetched_ends_there() {
-    for location in ["file:///etc/passwd", "https://user:pw@b.example/", "http://[", "gopher://b.example/"] {
+    let long = format!("/{}", "x".repeat(MAX_URL)).leak();
+    for location in
+        ["file:///etc/passwd", "https://user:pw@b.example/", "http://[", "gopher://b.example/", long]
+    {
         let seen = Rc::new(RefCell::new(0));
         let log = Rc::clone(&seen);
         let host = Host::new().http(move |_| {

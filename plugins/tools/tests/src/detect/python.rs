@@ -16,7 +16,7 @@ struct Evidence {
     configured: Option<String>,
     /// A test file that only pytest can run.
     needs_pytest: Option<String>,
-    /// A test file with `unittest.TestCase`s.
+    /// A test file with `unittest.TestCase`s, or with unittest's `load_tests`.
     has_cases: Option<String>,
     /// A file that names pytest as something to install.
     mentioned: Option<String>,
@@ -111,8 +111,10 @@ impl Evidence {
         for path in tests.iter().take(MAX_LOOKED_AT) {
             let Some(text) = tree::read(path)? else { continue };
             let cases = ["TestCase)", "TestCase,", "TestCase):"].iter().any(|case| text.contains(case));
-            // unittest's own hooks: pytest would run the one as a test and ignore the other
-            let hooks = text.contains("def load_tests(") || text.contains("def test_suite(");
+            // unittest's own hooks, beside which a function called `test…` is a part of them: pytest would
+            // ignore the one and run the other as a test
+            let loads = defines(&text, "load_tests");
+            let hooks = loads || (cases && defines(&text, "test_suite"));
             let plain = !hooks
                 && (text
                     .lines()
@@ -126,12 +128,18 @@ impl Evidence {
             if (imports || plain || name(path) == "conftest.py") && self.needs_pytest.is_none() {
                 self.needs_pytest = Some((*path).to_owned());
             }
-            if cases && self.has_cases.is_none() {
+            if (cases || loads) && self.has_cases.is_none() {
                 self.has_cases = Some((*path).to_owned());
             }
         }
         Ok(())
     }
+}
+
+/// Whether a file has a function of this name.
+fn defines(text: &str, name: &str) -> bool {
+    text.lines()
+        .any(|line| line.strip_prefix("def ").is_some_and(|rest| rest.starts_with(&format!("{name}("))))
 }
 
 /// Whether a file's name says that it holds tests, or their fixtures.

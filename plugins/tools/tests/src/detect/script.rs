@@ -8,8 +8,10 @@
 
 use std::collections::BTreeMap;
 
-/// Scripts call each other at most this deep, and come to at most this many commands.
+/// Scripts call each other at most this deep, this often in all, and come to
+/// at most this many commands.
 const MAX_DEPTH: usize = 6;
+const MAX_CALLS: usize = 200;
 const MAX_COMMANDS: usize = 32;
 
 /// Programs that check style, types or packaging, and run no tests.
@@ -54,49 +56,55 @@ pub(super) struct Command {
 /// The commands that `npm run name` comes to. None if the script is more than
 /// a list of commands, or there is no such script.
 pub(super) fn commands(scripts: &Scripts, name: &str) -> Option<Vec<Command>> {
-    let mut commands = Vec::new();
-    expand(scripts, name, "", 0, &mut commands)?;
-    Some(commands)
+    let mut expansion = Expansion { scripts, calls: 0, commands: Vec::new() };
+    expansion.expand(name, "", 0)?;
+    Some(expansion.commands)
 }
 
-fn expand(
-    scripts: &Scripts,
-    name: &str,
-    arguments: &str,
-    depth: usize,
-    into: &mut Vec<Command>,
-) -> Option<()> {
-    if depth > MAX_DEPTH {
-        return None;
-    }
-    let script = scripts.get(name)?;
-    // npm runs it first, of its own accord.
-    let before = format!("pre{name}");
-    if scripts.contains_key(&before) {
-        expand(scripts, &before, "", depth + 1, into)?;
-    }
-    let segments = split(script)?;
-    let last = segments.len().checked_sub(1)?;
-    for (index, segment) in segments.iter().enumerate() {
-        let extra = if index == last { arguments } else { "" };
-        let text = format!("{segment} {extra}").trim().to_owned();
-        let words = words(&text);
-        match called(&words, scripts) {
-            Some(calls) => {
-                for (called, arguments) in calls {
-                    if !is_check(&called) {
-                        expand(scripts, &called, &arguments, depth + 1, into)?;
-                    }
-                }
-            }
-            None if words.first().is_some_and(|word| CHECKERS.contains(&base(word))) => {}
-            None => into.push(Command { text, words }),
-        }
-        if into.len() > MAX_COMMANDS {
+/// Scripts on their way to a list of commands.
+struct Expansion<'a> {
+    scripts: &'a Scripts,
+    /// Scripts taken up so far. Those that only check come to no command, so
+    /// that counting commands would not bound the work.
+    calls: usize,
+    commands: Vec<Command>,
+}
+
+impl Expansion<'_> {
+    fn expand(&mut self, name: &str, arguments: &str, depth: usize) -> Option<()> {
+        self.calls += 1;
+        if depth > MAX_DEPTH || self.calls > MAX_CALLS {
             return None;
         }
+        let script = self.scripts.get(name)?;
+        // npm runs it first, of its own accord.
+        let before = format!("pre{name}");
+        if self.scripts.contains_key(&before) {
+            self.expand(&before, "", depth + 1)?;
+        }
+        let segments = split(script)?;
+        let last = segments.len().checked_sub(1)?;
+        for (index, segment) in segments.iter().enumerate() {
+            let extra = if index == last { arguments } else { "" };
+            let text = format!("{segment} {extra}").trim().to_owned();
+            let words = words(&text);
+            match called(&words, self.scripts) {
+                Some(calls) => {
+                    for (called, arguments) in calls {
+                        if !is_check(&called) {
+                            self.expand(&called, &arguments, depth + 1)?;
+                        }
+                    }
+                }
+                None if words.first().is_some_and(|word| CHECKERS.contains(&base(word))) => {}
+                None => self.commands.push(Command { text, words }),
+            }
+            if self.commands.len() > MAX_COMMANDS {
+                return None;
+            }
+        }
+        Some(())
     }
-    Some(())
 }
 
 /// Whether a script's name says that it only checks style or types.
@@ -279,6 +287,15 @@ mod tests {
             assert_eq!(texts(&[("test", script)]), None, "{script}");
         }
         assert_eq!(texts(&[("test", "npm run a"), ("a", "npm run a")]), None);
+    }
+
+    #[test]
+    fn scripts_that_call_each_other_again_and_again_are_left_alone() {
+        // each alone is short; together they come to 100^5 calls, and to no command
+        let call = |name: &str| vec![format!("npm run {name}"); 100].join(" && ");
+        let (test, a, b, c, d) = (call("a"), call("b"), call("c"), call("d"), call("e"));
+        let scripts = [("test", &*test), ("a", &*a), ("b", &*b), ("c", &*c), ("d", &*d), ("e", "eslint .")];
+        assert_eq!(texts(&scripts), None);
     }
 
     #[test]

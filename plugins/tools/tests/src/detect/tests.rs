@@ -123,6 +123,20 @@ fn each_ecosystem_is_known_by_its_files() {
 }
 
 #[test]
+fn the_hooks_of_unittest_are_its_own_and_no_tests_for_pytest() {
+    let unittest = some("python3 -m unittest discover -v -s tests", Format::Unittest);
+    let load = "def load_tests(loader, tests, pattern):\n    return tests\n";
+    let suite = "def test_suite():\n    return make()\n";
+    let file = |parts: &[&str]| found(&[("tests/test_a.py", &parts.concat())]);
+    assert_eq!(file(&[CASES, load]), unittest);
+    assert_eq!(file(&[CASES, suite]), unittest);
+    assert_eq!(file(&[load]), unittest, "doctests and the like, which only the hook finds");
+    assert_eq!(file(&[load, "def test_names():\n    return []\n"]), unittest);
+    assert_eq!(file(&[CASES, "# def load_tests(\n", "def test_b():\n    pass\n"]), file(&[PLAIN]));
+    assert_eq!(file(&[suite]), some("python3 -m pytest", Format::Pytest), "a test that is called so");
+}
+
+#[test]
 fn of_several_ecosystems_the_first_in_order_is_taken() {
     let rust = ("Cargo.toml", "[package]");
     let package = ("package.json", "{\"scripts\":{\"test\":\"jest\"}}");
