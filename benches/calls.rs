@@ -20,6 +20,7 @@ use sortie_policy::{
 use tokio_util::sync::CancellationToken;
 
 use crate::child::Child;
+use crate::cores::Apart;
 use crate::table::{Table, Times, micros, ratio};
 use crate::world::{PATH, Still, Unkept, World};
 
@@ -110,6 +111,7 @@ pub(crate) async fn measure(cache: &Path, table: &mut Table) -> anyhow::Result<(
     let ungoverned = Task::new(files.clone(), Vec::new())?;
     let governed = Task::new(files, vec![link(Arc::clone(&rules))])?;
     let mut child = Child::start()?;
+    let apart = Apart::new(child.id())?;
     let event = event()?;
     let arguments = json!({ "path": PATH }).to_string();
     check(&ungoverned, &mut child, &arguments).await?;
@@ -126,6 +128,7 @@ pub(crate) async fn measure(cache: &Path, table: &mut Table) -> anyhow::Result<(
         with_rules.time(governed.call(&arguments)).await?;
         policy.time(rules.evaluate(&event)).await?;
     }
+    drop(apart);
     child.stop()?;
 
     let (tool, by_child) = (tool.median(), by_child.median());

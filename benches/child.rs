@@ -38,6 +38,10 @@ impl Child {
         Ok(Self { process, requests, answers, line: String::new() })
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Calls a tool and serves its callback: `read` is handed the callback's
     /// parameters and returns what it gave.
     pub(crate) async fn call<F: Future<Output = anyhow::Result<Value>>>(

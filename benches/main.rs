@@ -13,6 +13,7 @@
 
 mod calls;
 mod child;
+mod cores;
 mod exec;
 mod memory;
 mod table;
@@ -26,6 +27,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use table::Table;
+
+// as the command has it
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The parts. `turns` is first: it is the one that looks at memory, and a
 /// process starts with a trace of its parent's.
