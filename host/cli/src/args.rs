@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use sortie_core::TaskId;
 use sortie_core::network::NetworkRule;
 
+use crate::workspaces::BACKENDS;
+
 /// Hands coding tasks to a model that works in an isolated workspace, with
 /// tools and policies that are WebAssembly components.
 #[derive(Debug, Parser)]
@@ -78,9 +80,12 @@ pub(crate) struct TaskArguments {
     /// The model: anthropic/NAME, openai/NAME (Responses), openai-chat/NAME (Chat Completions), scripted:FILE
     #[arg(long, value_name = "PROVIDER/NAME", env = "SORTIE_MODEL")]
     pub(crate) model: Option<String>,
-    /// The kind of workspace
-    #[arg(long, value_name = "KIND", env = "SORTIE_WORKSPACE", value_parser = ["sandbox"])]
+    /// The kind of workspace: the built-in sandbox, or a container of Docker's or Podman's [default: sandbox]
+    #[arg(long, value_name = "KIND", env = "SORTIE_WORKSPACE", value_parser = BACKENDS)]
     pub(crate) workspace: Option<String>,
+    /// The image of the container, by name or digest
+    #[arg(long, value_name = "IMAGE", env = "SORTIE_IMAGE")]
+    pub(crate) image: Option<String>,
     /// Where the agent may connect to: none, all, or hosts such as example.org,*.example.org:8443
     #[arg(long, value_name = "RULE", env = "SORTIE_NETWORK")]
     pub(crate) network: Option<NetworkRule>,
@@ -109,6 +114,12 @@ pub(crate) struct DemoArguments {
     /// Where to make the demo's folder [default: a new temporary folder]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) at: Option<PathBuf>,
+    /// The kind of workspace: the built-in sandbox, or a container of Docker's or Podman's [default: sandbox]
+    #[arg(long, value_name = "KIND", env = "SORTIE_WORKSPACE", value_parser = BACKENDS)]
+    pub(crate) workspace: Option<String>,
+    /// The image of the container, by name or digest; all that the demo needs of it is sh
+    #[arg(long, value_name = "IMAGE", env = "SORTIE_IMAGE")]
+    pub(crate) image: Option<String>,
     /// Print one JSON event a line on stdout
     #[arg(long)]
     pub(crate) json: bool,

@@ -8,7 +8,7 @@
 //!   -> gate                mints permits; everything after it takes permits only
 //!   -> model               answers turns
 //!   -> files, repository   the work tree; fetches the base, later commits and pushes
-//!   -> workspace           the sandbox, and the egress proxy as its way out
+//!   -> workspace           a sandbox or a container, and the egress proxy as its way out
 //!   -> tools               components that act on workspace and repository
 //!   -> orchestrator        leads the task through its phases
 //! ```
@@ -37,10 +37,7 @@ use crate::home::Places;
 use crate::plugins::{self, Sinks};
 use crate::settings::{read_file, resolve};
 use crate::tools::Toolshop;
-use crate::workspaces::{PathRulesOf, Sandboxes};
-
-/// The only backend of this version.
-const BACKEND: &str = "sandbox";
+use crate::workspaces::{Backends, PathRulesOf, SANDBOX};
 
 /// Uncommitted files that are named.
 const UNCOMMITTED: usize = 10;
@@ -160,15 +157,16 @@ pub(crate) async fn run_task(
         seal: gate.seal(),
         cancel: cancel.clone(),
     })?);
-    let workspaces = Sandboxes {
+    let workspaces = Backends {
         gate: Arc::clone(&gate),
         meter: Arc::clone(&meter),
         journal: journal.clone(),
         files: Arc::clone(&files),
-        settings: settings.workspace,
+        settings: settings.workspace.clone(),
         trusted: settings.trusted.clone(),
         path_rules,
         hidden: vec![places.home.clone()],
+        home: places.home.clone(),
     };
     let adopt = Adopter {
         gate: Arc::clone(&gate),
@@ -198,7 +196,8 @@ pub(crate) async fn run_task(
         repository: source.masked(),
         base: arguments.base.clone(),
         branch,
-        backend: BACKEND.into(),
+        backend: settings.workspace.backend.unwrap_or_else(|| SANDBOX.into()),
+        image: settings.workspace.image,
         install: settings.install.clone(),
         limits: settings.limits,
         push: settings.push,

@@ -1,20 +1,23 @@
-//! Workspaces of the built-in sandbox, with the egress proxy as their only way
-//! out.
+//! Workspaces: the built-in sandbox, or a container, with the egress proxy as
+//! their only way out.
 
 mod path_rules;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sortie_agent::Meter;
 use sortie_core::action::WorkspaceCreate;
+use sortie_core::digest::Digest;
 use sortie_core::network::HostPattern;
 use sortie_orchestrator::TaskJournal;
 use sortie_policy::ports::{Commands, ErrorCode, Files, PortError, Workspace, WorkspaceSpec, Workspaces};
 use sortie_policy::{FactsSource, Gate, Permit};
+use sortie_workspace::Isolated;
 use sortie_workspace::commands::{CommandLimits, WorkspaceCommands};
+use sortie_workspace::container::{Container, ContainerConfig, Engine};
 use sortie_workspace::egress::{AddressDialer, Proxy, ProxyLimits, Reach};
 use sortie_workspace::sandbox::{Limits, Sandbox, SandboxConfig, Toolchains};
 
@@ -22,13 +25,20 @@ use crate::adopt::Repository;
 use crate::plugins::{Wanted, rules_in_force};
 use crate::settings::WorkspaceSettings;
 
-use path_rules::PathRules;
+use path_rules::{PathRules, Paths};
 
 /// Where commands find the proxy.
 const PROXY_PORT: u16 = 3128;
 
-/// Makes sandboxes.
-pub(crate) struct Sandboxes {
+/// The kinds of workspaces.
+pub(crate) const BACKENDS: [&str; 2] = [SANDBOX, DOCKER];
+/// The built-in sandbox.
+pub(crate) const SANDBOX: &str = "sandbox";
+/// A container of Docker's or Podman's.
+pub(crate) const DOCKER: &str = "docker";
+
+/// Makes workspaces of both kinds.
+pub(crate) struct Backends {
     pub(crate) gate: Arc<Gate>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) journal: TaskJournal,
@@ -38,6 +48,8 @@ pub(crate) struct Sandboxes {
     pub(crate) path_rules: PathRulesOf,
     /// Folders that no workspace shows.
     pub(crate) hidden: Vec<PathBuf>,
+    /// Whose containers these are: our state folder.
+    pub(crate) home: PathBuf,
 }
 
 /// Everybody's rules, the repository's once they are read.
@@ -60,21 +72,25 @@ impl PathRulesOf {
 }
 
 /// What a sandbox is made from on this machine, for tasks and for `doctor`.
-pub(crate) fn config(work_tree: PathBuf, home: PathBuf, settings: WorkspaceSettings) -> SandboxConfig {
-    let defaults = Limits::default();
+pub(crate) fn config(work_tree: PathBuf, home: PathBuf, settings: &WorkspaceSettings) -> SandboxConfig {
     let user_home = std::env::var_os("HOME").map(PathBuf::from);
     SandboxConfig {
         toolchains: user_home
             .map(|home| Toolchains::discover(&home, |name| std::env::var_os(name)))
             .unwrap_or_default(),
         certificates: certificates(),
-        limits: Limits {
-            memory: settings.memory_mb.map_or(defaults.memory, |mb| mb.saturating_mul(1 << 20)),
-            processes: settings.processes.unwrap_or(defaults.processes),
-            cpus: settings.cpus.or(defaults.cpus),
-            ..defaults
-        },
+        limits: limits(settings),
         ..SandboxConfig::new(sortie_bundle::init(), work_tree, home)
+    }
+}
+
+fn limits(settings: &WorkspaceSettings) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        memory: settings.memory_mb.map_or(defaults.memory, |mb| mb.saturating_mul(1 << 20)),
+        processes: settings.processes.unwrap_or(defaults.processes),
+        cpus: settings.cpus.or(defaults.cpus),
+        ..defaults
     }
 }
 
@@ -92,38 +108,34 @@ fn certificates() -> Option<PathBuf> {
 }
 
 #[async_trait]
-impl Workspaces for Sandboxes {
+impl Workspaces for Backends {
     async fn create(
         &self,
         permit: Permit<WorkspaceCreate>,
         spec: WorkspaceSpec,
     ) -> Result<Arc<dyn Workspace>, PortError> {
         let action = permit.redeem(self.gate.seal())?;
-        if action.backend != "sandbox" {
-            return Err(PortError::new(
-                ErrorCode::Invalid,
-                format!("no workspace backend named `{}`", action.backend),
-            ));
-        }
         let paths = self.path_rules.rules().in_tree(&spec.work_tree).map_err(PortError::internal)?;
-        let mut config = config(spec.work_tree, spec.home, self.settings);
-        config.masks = paths.masks;
-        config.read_only = paths.read_only;
-        config.hidden.clone_from(&self.hidden);
-        let sandbox = Sandbox::start(config)
-            .await
-            .map_err(|error| PortError::new(ErrorCode::Unavailable, error.to_string()))?;
-        let proxy = self.proxy(&sandbox).await?;
-        let mut environment = sandbox.environment().to_vec();
+        let isolated: Box<dyn Isolated> = match action.backend.as_str() {
+            SANDBOX => Box::new(self.sandbox(spec, paths).await?),
+            DOCKER => Box::new(self.container(action, spec, paths).await?),
+            other => {
+                let text =
+                    format!("no workspace backend named `{other}`; there are: {}", BACKENDS.join(", "));
+                return Err(PortError::new(ErrorCode::Invalid, text));
+            }
+        };
+        let proxy = self.proxy(&*isolated).await?;
+        let mut environment = isolated.environment().to_vec();
         environment.extend(proxy_variables());
         let commands = WorkspaceCommands::new(
-            sandbox.client().clone(),
+            isolated.client().clone(),
             self.gate.seal(),
             environment,
             CommandLimits::default(),
         );
         Ok(Arc::new(Running {
-            sandbox,
+            isolated,
             proxy,
             commands: Arc::new(commands),
             files: Arc::clone(&self.files),
@@ -132,16 +144,53 @@ impl Workspaces for Sandboxes {
     }
 }
 
-impl Sandboxes {
+impl Backends {
+    async fn sandbox(&self, spec: WorkspaceSpec, paths: Paths) -> Result<Sandbox, PortError> {
+        let mut config = config(spec.work_tree, spec.home, &self.settings);
+        config.masks = paths.masks;
+        config.read_only = paths.read_only;
+        config.hidden.clone_from(&self.hidden);
+        Sandbox::start(config).await.map_err(unavailable)
+    }
+
+    async fn container(
+        &self,
+        action: WorkspaceCreate,
+        spec: WorkspaceSpec,
+        paths: Paths,
+    ) -> Result<Container, PortError> {
+        let image = action.image.ok_or_else(|| PortError::new(ErrorCode::Invalid, "a container needs an image"))?;
+        let engine = Engine::connect().await.map_err(unavailable)?;
+        let beside = spec.work_tree.parent().unwrap_or(Path::new("/"));
+        let config = ContainerConfig {
+            image,
+            task: self.meter.facts().task,
+            owner: Digest::of(self.home.as_os_str().as_encoded_bytes()).to_string(),
+            init: sortie_bundle::init().into(),
+            folder: beside.join("container"),
+            work_tree: spec.work_tree,
+            home: spec.home,
+            masks: paths.masks,
+            read_only: paths.read_only,
+            certificates: certificates(),
+            limits: limits(&self.settings),
+        };
+        Container::start(&engine, config).await.map_err(unavailable)
+    }
+
     /// Serves the socket that init listens on inside.
-    async fn proxy(&self, sandbox: &Sandbox) -> Result<Proxy, PortError> {
-        let listener = sandbox.client().listen(PROXY_PORT).await.map_err(PortError::internal)?;
+    async fn proxy(&self, isolated: &dyn Isolated) -> Result<Proxy, PortError> {
+        let listener = isolated.client().listen(PROXY_PORT).await.map_err(PortError::internal)?;
         let facts = Arc::clone(&self.meter) as Arc<dyn FactsSource>;
         let reach = Reach::new(self.gate.defaults().clone(), self.trusted.clone(), Arc::clone(&facts));
         let dialer = Arc::new(AddressDialer::new(self.gate.seal(), Arc::new(reach)));
         Proxy::start(listener, Arc::clone(&self.gate), dialer, facts, ProxyLimits::default())
             .map_err(PortError::internal)
     }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> PortError {
+    PortError::new(ErrorCode::Unavailable, error.to_string())
 }
 
 /// How programs are told of the proxy; the lower-case names are curl's and
@@ -156,7 +205,7 @@ fn proxy_variables() -> impl Iterator<Item = (String, String)> {
 }
 
 struct Running {
-    sandbox: Sandbox,
+    isolated: Box<dyn Isolated>,
     proxy: Proxy,
     commands: Arc<WorkspaceCommands>,
     files: Arc<dyn Files>,
@@ -174,7 +223,7 @@ impl Workspace for Running {
     }
 
     async fn stop(&self) {
-        self.sandbox.stop().await;
+        self.isolated.stop().await;
         self.proxy.stop().await;
         // the gate's refusals are in the journal already; those of addresses are the proxy's alone
         for refusal in self.proxy.refused() {

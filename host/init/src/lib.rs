@@ -1,7 +1,8 @@
 //! Process 1 of a workspace: starts commands for the host, reaps, kills, hands descriptors over.
 //!
-//! The host talks to it over a socket pair whose other end only the host holds, so there is no path that a
-//! process inside could dial. It is small on purpose: std, libc and rustix, one thread, no async runtime.
+//! The host talks to it over a socket whose other end only the host holds: a pair that it inherits, or, in a
+//! container, one connection that it makes before anything else runs and to which there is no second. So there is
+//! no path that a process inside could dial. It is small on purpose: std, libc and rustix, one thread, no async runtime.
 //!
 //! ```text
 //! host ──control──▶ init (process 1)          one packet a request, descriptors attached
@@ -21,6 +22,7 @@
 //! What it never does: copy a command's output (the host passes the pipes), decide what may run (the gate
 //! does), or set up the sandbox (`sortie-workspace` does, before it becomes this program).
 
+mod arguments;
 mod control;
 mod failure;
 mod keeper;
@@ -32,32 +34,66 @@ mod signals;
 mod terminal;
 
 pub mod descriptors;
+pub mod filter;
 pub mod processes;
 pub mod protocol;
 
-/// Serves the control socket on descriptor 0 until it hangs up, then ends with every process of the workspace.
+use std::io;
+use std::path::Path;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use arguments::Arguments;
+
+/// Serves the control socket until it hangs up, then ends with every process of the workspace.
 ///
-/// Arguments: `--memory BYTES` makes it kill the largest process once all together hold more than this (for
-/// machines without memory cgroups). Refuses to run as anything but process 1, for at the end it kills all that
-/// it may signal.
+/// The socket is descriptor 0, or with `--dial PATH` the one that it calls there, before anything else runs. With
+/// `--filter FILE` it puts the [`filter`]s of that file on itself, and `--open-files`, `--file-size` and `--core-size`
+/// lower what each process may have of these. `--memory BYTES` makes it kill the largest
+/// process once all together hold more than this (for machines without memory cgroups). Refuses to run as anything
+/// but process 1, for at the end it kills all that it may signal.
 pub fn main() -> ! {
     if !rustix::process::getpid().is_init() {
-        eprintln!("sortie-init: not process 1 of a process namespace");
-        std::process::exit(2);
+        fail(2, "not process 1 of a process namespace");
     }
-    let memory = memory_limit(std::env::args().skip(1));
-    match control::serve(memory) {
+    let arguments = match Arguments::parse(std::env::args_os().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(error) => fail(2, error),
+    };
+    if let Some(path) = &arguments.dial
+        && let Err(error) = dial(path)
+    {
+        fail(3, format_args!("cannot call the host on {}: {error}", path.display()));
+    }
+    if let Some(path) = &arguments.filter
+        && let Err(error) = filter::restrict(path)
+    {
+        fail(3, format_args!("cannot put on the filters of {}: {error}", path.display()));
+    }
+    if let Err(error) = arguments.limits.iter().try_for_each(|(resource, most)| lower(*resource, *most)) {
+        fail(3, format_args!("cannot lower the limits of processes: {error}"));
+    }
+    match control::serve(arguments.memory) {
         Ok(never) => match never {},
-        Err(error) => {
-            eprintln!("sortie-init: {error}");
-            std::process::exit(3);
-        }
+        Err(error) => fail(3, error),
     }
 }
 
-fn memory_limit(mut arguments: impl Iterator<Item = String>) -> Option<u64> {
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some("--memory"), Some(bytes)) => bytes.parse().ok(),
-        _ => None,
-    }
+/// Makes the host's end of a socket descriptor 0.
+fn dial(path: &Path) -> io::Result<()> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(rustix::stdio::dup2_stdin(&socket)?)
+}
+
+/// Bounds what each process may have. Where less is left already, it stays less.
+fn lower(resource: Resource, most: u64) -> io::Result<()> {
+    let most = getrlimit(resource).maximum.map_or(most, |maximum| maximum.min(most));
+    Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
+}
+
+fn fail(status: i32, error: impl std::fmt::Display) -> ! {
+    eprintln!("sortie-init: {error}");
+    std::process::exit(status)
 }

@@ -82,6 +82,7 @@ impl TaskRun {
     async fn start_workspace(&self) -> Result<Arc<dyn Workspace>, RunError> {
         let create = WorkspaceCreate {
             backend: self.plan.backend.clone(),
+            image: self.plan.image.clone(),
             setup_network: self.gate.defaults().setup_network.to_string(),
             agent_network: self.gate.defaults().agent_network.to_string(),
         };

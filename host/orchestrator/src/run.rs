@@ -47,6 +47,8 @@ pub struct Plan {
     pub branch: String,
     /// The workspace's backend.
     pub backend: String,
+    /// The image of a container.
+    pub image: Option<String>,
     /// How dependencies are installed.
     pub install: Install,
     /// The budgets.

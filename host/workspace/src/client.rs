@@ -25,7 +25,7 @@ use tokio::io::unix::AsyncFd;
 use input::Input;
 use output::Output;
 pub use running::{InputError, Running};
-use watch::watch;
+pub(crate) use watch::watch;
 
 /// Why a request to init was not served.
 #[derive(Debug, thiserror::Error)]

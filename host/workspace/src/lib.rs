@@ -1,8 +1,9 @@
-//! Isolated workspaces: the built-in sandbox, the client of init, files beneath the root, the egress proxy.
+//! Isolated workspaces: the built-in sandbox, containers, the client of init, files beneath the root, the egress proxy.
 //!
-//! A workspace is where a task's commands run. [`sandbox`] makes one from the kernel's own means and starts init
-//! in it; [`client`] speaks with init; [`commands`] and [`files`] are the effect ports on top, which take permits
-//! and nothing else; [`egress`] is the only way out to a network; [`probe`] says what this machine can enforce.
+//! A workspace is where a task's commands run. [`sandbox`] makes one from the kernel's own means, [`container`]
+//! has Docker or Podman make one, and both start init in it; [`client`] speaks with init; [`commands`] and
+//! [`files`] are the effect ports on top, which take permits and nothing else; [`egress`] is the only way out to a
+//! network; [`probe`] says what this machine can enforce.
 //!
 //! ```no_run
 //! # async fn example(init: Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +27,11 @@
 
 pub mod client;
 pub mod commands;
+pub mod container;
 pub mod egress;
 pub mod files;
+mod isolated;
 pub mod probe;
 pub mod sandbox;
+
+pub use isolated::Isolated;

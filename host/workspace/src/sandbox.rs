@@ -44,11 +44,14 @@ use std::sync::Mutex;
 
 use crate::client::Client;
 
+pub(crate) use environment::base_variables;
 pub use environment::{HOME, WORKSPACE};
 pub use error::SandboxError;
 pub use helper::helper_main_if_requested;
 pub use identity::{BOX_ID, Owner};
 pub use limits::{Enforced, Keeper, Limits};
+pub(crate) use seccomp::filter_file;
+pub(crate) use system::{groups, users};
 pub use toolchains::Toolchains;
 
 use life::Life;

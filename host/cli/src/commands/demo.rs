@@ -35,6 +35,8 @@ pub(crate) async fn run(places: &Places, arguments: DemoArguments) -> anyhow::Re
         arguments: TaskArguments {
             repo: Some(clone.display().to_string()),
             model: Some(format!("scripted:{}", script.display())),
+            workspace: arguments.workspace,
+            image: arguments.image,
             ..TaskArguments::default()
         },
         cwd: folder.clone(),

@@ -114,7 +114,7 @@ async fn sandbox(places: &Places) -> anyhow::Result<Vec<Finding>> {
         made.push(path);
     }
     let [work, home] = <[_; 2]>::try_from(made).expect("two were made");
-    Ok(match probe(workspaces::config(work, home, Default::default())).await {
+    Ok(match probe(workspaces::config(work, home, &Default::default())).await {
         Ok(probe) => found(&probe),
         Err(error) => {
             let text = error.to_string();

@@ -82,9 +82,13 @@ pub(crate) struct LimitSettings {
 }
 
 /// `[workspace]`
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WorkspaceSettings {
+    /// The kind: `sandbox` or `docker`.
+    pub(crate) backend: Option<String>,
+    /// The image of containers, by name or digest.
+    pub(crate) image: Option<String>,
     /// Megabytes (2^20 bytes) of memory.
     pub(crate) memory_mb: Option<u64>,
     /// Processes and threads.

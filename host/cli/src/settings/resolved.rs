@@ -11,6 +11,7 @@ use sortie_orchestrator::Install;
 use super::file::{LimitSettings, PluginSettings, SettingsFile, TestSettings, WorkspaceSettings};
 use crate::args::TaskArguments;
 use crate::exit::Failure;
+use crate::workspaces::{BACKENDS, DOCKER};
 
 /// The settings of a task, before its repository has a say.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ pub(crate) fn resolve(
             .unwrap_or(NetworkRule::None),
         trusted,
         limits,
-        workspace: workspace(user.workspace, organisation.workspace),
+        workspace: workspace(arguments, &user.workspace, &organisation.workspace)?,
         author: Identity {
             name: either(|file| &file.author.name).unwrap_or_else(|| "Sortie".into()),
             email: either(|file| &file.author.email).unwrap_or_else(|| "sortie@localhost".into()),
@@ -102,12 +103,34 @@ pub(crate) fn install(command: Option<String>) -> Install {
     }
 }
 
-fn workspace(user: WorkspaceSettings, organisation: WorkspaceSettings) -> WorkspaceSettings {
-    WorkspaceSettings {
+fn workspace(
+    arguments: &TaskArguments,
+    user: &WorkspaceSettings,
+    organisation: &WorkspaceSettings,
+) -> anyhow::Result<WorkspaceSettings> {
+    let first = |flag: &Option<String>, pick: fn(&WorkspaceSettings) -> &Option<String>| {
+        flag.as_ref().or(pick(user).as_ref()).or(pick(organisation).as_ref()).cloned()
+    };
+    let backend = first(&arguments.workspace, |these| &these.backend);
+    if let Some(unknown) = backend.as_deref().filter(|backend| !BACKENDS.contains(backend)) {
+        let known = BACKENDS.join("` and `");
+        return Err(
+            Failure::usage(format!("no workspace backend named `{unknown}`; there are `{known}`")).into()
+        );
+    }
+    let image = first(&arguments.image, |these| &these.image);
+    if backend.as_deref() == Some(DOCKER) && image.is_none() {
+        let text = "a container needs an image, and none is named\nhint: `--image NAME`, or `image = \"NAME\"` below \
+                    `[workspace]` in the settings";
+        return Err(Failure::usage(text).into());
+    }
+    Ok(WorkspaceSettings {
+        backend,
+        image,
         memory_mb: user.memory_mb.or(organisation.memory_mb),
         processes: user.processes.or(organisation.processes),
         cpus: user.cpus.or(organisation.cpus),
-    }
+    })
 }
 
 /// All `[[plugin]]` entries; an id that occurs in both files is the

@@ -21,6 +21,9 @@ plain_effect!(TaskSubmit, TaskSubmit, |this| this.repository.clone());
 pub struct WorkspaceCreate {
     /// The backend: `sandbox` or `docker`.
     pub backend: String,
+    /// The image of a container, by name or digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// Network rule of the set-up.
     pub setup_network: String,
     /// Network rule of the agent's phase.

@@ -12,6 +12,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, apply_filter, sock_filter,
 };
 
+use sortie_init::filter::Instruction;
+
 use super::error::Failure;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -116,6 +118,18 @@ pub(super) fn restrict() -> Result<(), Failure> {
         apply_filter(filter).map_err(|error| failure(&error))?;
     }
     Ok(())
+}
+
+/// The same filters for init to put on itself, in the form that it reads ([`sortie_init::filter`]).
+pub(crate) fn filter_file() -> Result<Vec<u8>, String> {
+    let filters = filters().map_err(|error| error.to_string())?;
+    let programs = filters.iter().map(|program| {
+        program
+            .iter()
+            .map(|line| Instruction { code: line.code, jt: line.jt, jf: line.jf, k: line.k })
+            .collect()
+    });
+    Ok(sortie_init::filter::encode(programs))
 }
 
 fn failure(error: &dyn std::fmt::Display) -> Failure {

@@ -105,18 +105,26 @@ fn shared(path: &Path) -> Option<Entry> {
     })
 }
 
-fn own_files(Owner { uid, gid }: Owner) -> [(&'static str, String); 6] {
-    let passwd = format!(
-        "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n\
-         agent:x:{uid}:{gid}:agent:/home/agent:/bin/sh\n\
+/// The text of `/etc/passwd`: the commands' own user, and those that programs take for granted.
+pub(crate) fn users(Owner { uid, gid }: Owner) -> String {
+    format!(
+        "agent:x:{uid}:{gid}:agent:/home/agent:/bin/sh\n\
+         root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n\
          nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-    );
-    let group = format!("root:x:0:\nagent:x:{gid}:\nnogroup:x:65534:\n");
+    )
+}
+
+/// The text of `/etc/group`.
+pub(crate) fn groups(Owner { gid, .. }: Owner) -> String {
+    format!("agent:x:{gid}:\nroot:x:0:\nnogroup:x:65534:\n")
+}
+
+fn own_files(owner: Owner) -> [(&'static str, String); 6] {
     let hosts = "127.0.0.1 localhost sortie\n::1 localhost\n".to_owned();
     let names = "passwd: files\ngroup: files\nhosts: files dns\n".to_owned();
     [
-        ("/etc/passwd", passwd),
-        ("/etc/group", group),
+        ("/etc/passwd", users(owner)),
+        ("/etc/group", groups(owner)),
         ("/etc/hosts", hosts),
         ("/etc/hostname", "sortie\n".to_owned()),
         ("/etc/nsswitch.conf", names),

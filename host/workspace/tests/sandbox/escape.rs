@@ -11,6 +11,7 @@ use std::process::Command;
 use sortie_policy::ports::Exit;
 use sortie_workspace::client::Stdin;
 
+use crate::containers;
 use crate::probes::REFUSED;
 use crate::support::{Box, Outcome, outcome};
 
@@ -333,7 +334,9 @@ async fn there_is_no_socket_of_inits_to_drive() {
     let mut checks = Checks::default();
     let sockets = inside.sh("find / -xdev -type s 2>/dev/null; find /run /tmp /.sortie -type s").await.stdout;
     checks.expect("sockets with a path", sockets.is_empty(), sockets);
-    let named = inside.sh("sed 1d /proc/net/unix | awk 'NF > 7'").await.stdout;
+    // A container's init has called one, which nobody answers any more.
+    let called = if containers::image().is_some() { "/control$" } else { "^$" };
+    let named = inside.sh(&format!("sed 1d /proc/net/unix | awk 'NF > 7' | grep -v '{called}'")).await.stdout;
     checks.expect("sockets with a name", named.is_empty(), named);
     // A command holds its streams and nothing else: not its channel, not the control socket.
     // The fourth is the folder that is being listed.

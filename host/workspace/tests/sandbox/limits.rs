@@ -18,12 +18,12 @@ async fn limited(change: impl FnOnce(&mut Limits)) -> Box {
 #[tokio::test]
 async fn a_fork_bomb_stays_within_its_limit_and_can_be_ended() {
     let inside = limited(|limits| limits.processes = 100).await;
-    let helper = inside.numbers().await.helper;
+    let init = inside.numbers().await.init;
     let mut bomb =
         inside.spawn(&inside.spec(&[crate::support::prober(), "--probe", "fork-bomb"]), Stdin::Null).await;
-    eventually("it has grown", async || beneath(helper) > 80).await;
+    eventually("it has grown", async || beneath(init) > 80).await;
     assert_eq!(bomb.next(Duration::from_millis(500)).await.expect("the workspace is there"), None);
-    let count = beneath(helper);
+    let count = beneath(init);
     assert!(count <= 100, "{count}");
     bomb.kill();
     assert_eq!(outcome(&mut bomb).await.exit, Exit::Signal(9));

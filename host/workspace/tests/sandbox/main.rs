@@ -6,6 +6,7 @@
 )]
 
 mod commands;
+mod containers;
 mod escape;
 mod folders;
 mod kills;

@@ -1,0 +1,245 @@
+//! What the engine is asked to make: a pure function from our configuration to its request.
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount,
+    MountType,
+};
+
+use super::engine::{About, EngineKind};
+use super::folder::{self, Folder};
+use super::{ContainerConfig, OWNER_LABEL, TASK_LABEL};
+use crate::sandbox::{HOME, Owner, WORKSPACE};
+
+/// `/run` in bytes.
+const RUN: u64 = 16 << 20;
+
+/// Parts of `/proc` and `/sys` that are emptied: those that the engine empties by itself, and what more tells of
+/// the kernel than a build needs.
+const MASKED: [&str; 15] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/config.gz",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/vmallocinfo",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/kernel",
+];
+
+/// The request, and the masks and read-only paths that are not there to be protected.
+pub(super) fn container(
+    config: &ContainerConfig,
+    engine: &About,
+    security: &[String],
+    folder: &Folder,
+) -> (ContainerCreateBody, Vec<PathBuf>) {
+    let user = user(engine);
+    let (mounts, unprotected) = mounts(config, folder);
+    let labels = [(TASK_LABEL, &config.task), (OWNER_LABEL, &config.owner)];
+    let body = ContainerCreateBody {
+        image: Some(config.image.clone()),
+        // the image's own would run before, or instead of, init
+        entrypoint: Some(Folder::process_1(&config.limits)),
+        cmd: Some(Vec::new()),
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        user: Some(format!("{}:{}", user.uid, user.gid)),
+        working_dir: Some("/".to_owned()),
+        hostname: Some("sortie".to_owned()),
+        network_disabled: Some(true),
+        labels: Some(labels.map(|(name, value)| (name.to_owned(), value.clone())).into()),
+        host_config: Some(host_config(config, engine, security, mounts)),
+        ..ContainerCreateBody::default()
+    };
+    (body, unprotected)
+}
+
+fn host_config(
+    config: &ContainerConfig,
+    engine: &About,
+    security: &[String],
+    mounts: Vec<Mount>,
+) -> HostConfig {
+    let limits = &config.limits;
+    let memory = signed(limits.memory);
+    // the user as well as the mode: some engines put the mode of the image's folder in the place of ours
+    let Owner { uid, gid } = user(engine);
+    let tmpfs = |path: &str, bytes: u64| {
+        let names = (bytes / 4096).max(1024);
+        let options =
+            format!("rw,nosuid,nodev,exec,size={bytes},nr_inodes={names},mode=1777,uid={uid},gid={gid}");
+        (path.to_owned(), options)
+    };
+    HostConfig {
+        network_mode: Some("none".to_owned()),
+        // it ends with its host, whatever happens to that one, and leaves nothing behind
+        auto_remove: Some(true),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(security_options(security)),
+        readonly_rootfs: Some(true),
+        privileged: Some(false),
+        ipc_mode: Some("private".to_owned()),
+        userns_mode: userns(engine),
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+        masked_paths: Some(MASKED.map(str::to_owned).into()),
+        tmpfs: Some(HashMap::from([
+            tmpfs("/tmp", limits.tmp),
+            tmpfs("/var/tmp", limits.tmp),
+            tmpfs("/run", RUN),
+        ])),
+        shm_size: Some(signed(limits.shared_memory)),
+        memory: Some(memory),
+        // together with swap, of which there is none then
+        memory_swap: Some(memory),
+        pids_limit: Some(signed(limits.processes)),
+        nano_cpus: limits.cpus.map(nanos),
+        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+        mounts: Some(mounts),
+        init: Some(false),
+        ..HostConfig::default()
+    }
+}
+
+/// The engine's own profiles stay on. Only SELinux's labels are not for folders of the user's, which it would
+/// have to relabel.
+fn security_options(of_engine: &[String]) -> Vec<String> {
+    let mut options = vec!["no-new-privileges".to_owned()];
+    if of_engine.iter().any(|option| option.contains("selinux")) {
+        options.push("label=disable".to_owned());
+    }
+    options
+}
+
+/// Who the commands are inside. A rootless Docker maps its root to the user who runs it.
+pub(super) fn user(engine: &About) -> Owner {
+    match (engine.kind, engine.rootless) {
+        (EngineKind::Docker, true) => Owner { uid: 0, gid: 0 },
+        _ => Owner::current(),
+    }
+}
+
+/// Whose ids the container's are: our own, so that what commands write is the owner's on the host.
+fn userns(engine: &About) -> Option<String> {
+    match (engine.kind, engine.rootless) {
+        (EngineKind::Podman, true) => Some("keep-id".to_owned()),
+        (EngineKind::Docker, true) => None,
+        _ => Some("host".to_owned()),
+    }
+}
+
+fn mounts(config: &ContainerConfig, folder: &Folder) -> (Vec<Mount>, Vec<PathBuf>) {
+    let mut mounts = vec![
+        mount(&config.work_tree, WORKSPACE.into(), false),
+        mount(&config.home, HOME.into(), false),
+        mount(folder.path(), folder::INSIDE.into(), true),
+        mount(&folder.users(), "/etc/passwd".into(), true),
+        mount(&folder.groups(), "/etc/group".into(), true),
+    ];
+    let mut unprotected = Vec::new();
+    let masked = config.masks.iter().map(|path| (path, true));
+    let read_only = config.read_only.iter().map(|path| (path, false));
+    // what leads out of the work tree is none of its paths
+    for (path, masked) in masked.chain(read_only).filter(|(path, _)| is_beneath(path)) {
+        let Some(is_folder) = plain(&config.work_tree, path) else {
+            unprotected.push(path.clone());
+            continue;
+        };
+        let source = if masked { folder.cover(is_folder) } else { config.work_tree.join(path) };
+        mounts.push(mount(&source, Path::new(WORKSPACE).join(path), true));
+    }
+    (mounts, unprotected)
+}
+
+fn is_beneath(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
+/// Whether a path of the work tree is a folder. `None` if it is not there, or if a link is on the way: the engine
+/// would follow it, to wherever the repository likes. Nothing runs in the workspace yet, so it stays as it is.
+fn plain(root: &Path, path: &Path) -> Option<bool> {
+    let mut at = root.to_owned();
+    let mut is_folder = None;
+    for part in path.components() {
+        match part {
+            Component::CurDir => continue,
+            Component::Normal(name) => at.push(name),
+            _ => return None,
+        }
+        let kind = std::fs::symlink_metadata(&at).ok()?.file_type();
+        is_folder = if kind.is_dir() { Some(true) } else { Some(false).filter(|_| kind.is_file()) };
+        is_folder?;
+    }
+    is_folder
+}
+
+/// Not in the form `source:target`: file names may hold colons.
+fn mount(source: &Path, target: PathBuf, read_only: bool) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(source.to_string_lossy().into_owned()),
+        target: Some(target.to_string_lossy().into_owned()),
+        read_only: Some(read_only),
+        ..Mount::default()
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "it saturates, and nobody has nine billion processors")]
+fn nanos(cpus: f64) -> i64 {
+    (cpus * 1e9) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_path_behind_a_link_is_not_mounted() {
+        let tree = tempfile::tempdir().expect("a folder");
+        let root = tree.path();
+        std::fs::create_dir_all(root.join("a/b")).expect("made");
+        std::fs::write(root.join("a/f"), "").expect("written");
+        symlink("/etc", root.join("link")).expect("linked");
+        symlink("a", root.join("to-a")).expect("linked");
+        assert_eq!(plain(root, Path::new("a/b")), Some(true));
+        assert_eq!(plain(root, Path::new("./a/f")), Some(false));
+        for path in ["link", "link/passwd", "to-a/f", "none", "../a", "/etc", "a/f/x", ""] {
+            assert_eq!(plain(root, Path::new(path)), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn commands_are_whoever_the_engine_maps_to_the_owner() {
+        let about = |kind, rootless| About {
+            kind,
+            rootless,
+            version: String::new(),
+            socket: PathBuf::new(),
+            named: String::new(),
+            cgroups: 2,
+            lacks: Vec::new(),
+        };
+        let of = |kind, rootless| {
+            let about = about(kind, rootless);
+            (user(&about), userns(&about))
+        };
+        let (own, root) = (Owner::current(), Owner { uid: 0, gid: 0 });
+        assert_eq!(of(EngineKind::Docker, false), (own, Some("host".into())));
+        assert_eq!(of(EngineKind::Docker, true), (root, None));
+        assert_eq!(of(EngineKind::Podman, true), (own, Some("keep-id".into())));
+    }
+}

@@ -1,0 +1,198 @@
+//! The same tests again in containers, where an image for them is named.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sortie_workspace::container::{Container, ContainerConfig, Engine};
+use sortie_workspace::sandbox::SandboxConfig;
+
+use crate::support::{Box, Folders, eventually};
+
+/// Names the image: with a shell, the usual small programs, and the C library that these tests are linked with.
+const WANTED: &str = "SORTIE_TEST_IMAGE";
+/// Set in the run that uses it.
+const USED: &str = "SORTIE_TEST_IN_CONTAINERS";
+
+/// What is about the sandbox's own ways. What of it has to hold in a container as well is in this file.
+const OF_THE_SANDBOX: [&str; 13] = [
+    // its helper
+    "helper",
+    "what_is_put_over_files_inside_does_not_cover_the_hosts",
+    // the host's own system directories and toolchains, which no container sees
+    "a_hidden_folder_of_the_system_is_empty",
+    "credentials_and_sockets_of_the_host_are_not_there",
+    "rustup_gets_a_home",
+    "toolchains_in_the_home",
+    // links that a mask names: the sandbox hides what is behind them, a container leaves them out
+    "a_mask_through_a_link",
+    // its own cgroups, /proc, and what its mounts and its user's status look like
+    "cgroups",
+    "the_groups_of_root",
+    "the_kernels_own_files",
+    "no_privilege_is_left",
+    "who_keeps_the_limits_is_said",
+    // a device can only be there if root of the host made it
+    "a_device_node_in_the_work_tree",
+];
+
+/// The image, in the run in containers.
+pub(crate) fn image() -> Option<String> {
+    std::env::var(USED).ok()
+}
+
+/// The container that a sandbox's configuration stands for.
+pub(crate) async fn start(image: String, config: SandboxConfig, folders: &Folders) -> Container {
+    let engine = Engine::connect().await.unwrap_or_else(|error| panic!("there is an engine: {error}"));
+    let started = Container::start(&engine, self::config(image, config, folders)).await;
+    started.unwrap_or_else(|error| panic!("the container starts: {error}"))
+}
+
+fn config(image: String, config: SandboxConfig, folders: &Folders) -> ContainerConfig {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let SandboxConfig { init, work_tree, home, masks, read_only, certificates, limits, .. } = config;
+    ContainerConfig {
+        image,
+        task: "task-222222".to_owned(),
+        owner: format!("tests-{}", std::process::id()),
+        init,
+        folder: folders.outside.path().join(format!("container-{number}")),
+        work_tree,
+        home,
+        masks,
+        read_only,
+        certificates,
+        limits,
+    }
+}
+
+#[test]
+fn all_of_this_holds_in_containers_too() {
+    if image().is_some() {
+        return;
+    }
+    let Ok(image) = std::env::var(WANTED) else {
+        eprintln!("skipped: {WANTED} names no image");
+        return;
+    };
+    let mut again = Command::new("/proc/self/exe");
+    again.env(USED, image);
+    again.args(["commands::", "containers::", "escape::", "folders::", "kills::", "limits::", "ports::"]);
+    for name in OF_THE_SANDBOX {
+        again.args(["--skip", name]);
+    }
+    let status = again.status().expect("the tests run");
+    assert!(status.success(), "in containers: {status}");
+}
+
+#[tokio::test]
+async fn a_container_has_nothing_of_the_hosts_but_its_folders() {
+    if image().is_none() {
+        return;
+    }
+    let inside = Box::start().await;
+    let canary = inside.folders.outside.path().join("canary");
+    std::fs::write(&canary, "secret").expect("written");
+    let home = std::env::var("HOME").unwrap_or_else(|_| "/root".to_owned());
+    let engine = Engine::connect().await.expect("there is one").about().socket.clone();
+    for path in [canary.as_path(), home.as_ref(), &engine, "/var/run/docker.sock".as_ref()] {
+        let seen = inside.sh(&format!("ls -A '{}' 2>/dev/null | grep .", path.display())).await;
+        assert_eq!(seen.stdout, "", "{}", path.display());
+    }
+    let mounted = inside.sh("cut -d' ' -f5 /proc/self/mountinfo").await.stdout;
+    let of_ours = ["/", "/.sortie", "/etc/group", "/etc/hostname", "/etc/hosts", "/etc/passwd"];
+    let of_ours = of_ours.into_iter().chain([
+        "/etc/resolv.conf",
+        "/home/agent",
+        "/run",
+        "/tmp",
+        "/var/tmp",
+        "/workspace",
+    ]);
+    let of_ours: Vec<_> = of_ours.collect();
+    for point in mounted.lines() {
+        let of_the_kernel = ["/dev", "/proc", "/sys"]
+            .iter()
+            .any(|top| point == *top || point.starts_with(&format!("{top}/")));
+        assert!(of_the_kernel || of_ours.contains(&point), "{point}");
+    }
+    for name in ["mnt", "pid", "net", "ipc", "uts", "cgroup"] {
+        let own = inside.run(&["readlink", &format!("/proc/self/ns/{name}")]).await.stdout;
+        let host = std::fs::read_link(format!("/proc/self/ns/{name}")).expect("it is there");
+        assert!(!own.is_empty() && own.trim() != host.to_string_lossy(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_container_has_no_privilege_and_every_filter() {
+    if image().is_none() {
+        return;
+    }
+    let inside = Box::start().await;
+    for who in ["self", "1"] {
+        let status = inside.run(&["cat", &format!("/proc/{who}/status")]).await.stdout;
+        let value = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+            line.unwrap_or_else(|| panic!("no {name}: {status}")).to_owned()
+        };
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(value(set), "0000000000000000", "{who}: {set}");
+        }
+        assert_eq!((value("NoNewPrivs").as_str(), value("Seccomp").as_str()), ("1", "2"), "{who}");
+        // three of ours, and the engine's own
+        assert!(value("Seccomp_filters").parse::<u32>().expect("a number") >= 4, "{who}");
+    }
+    let root =
+        inside.sh("touch /x /usr/x /etc/x; echo x > /etc/passwd; rm /.sortie/init; mkdir /.sortie/x").await;
+    assert_eq!(
+        root.stderr.lines().filter(|line| line.contains("Read-only file system")).count(),
+        6,
+        "{root:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_container_is_gone_when_it_was_stopped_or_its_host_let_go() {
+    let Some(image) = image() else { return };
+    let docker = |arguments: &[&str]| {
+        let output = Command::new("docker").args(arguments).output().expect("the command is there");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    for stop in [true, false] {
+        let folders = Folders::new();
+        let mut config = config(image.clone(), folders.config(), &folders);
+        config.task = format!("task-stop-{stop}-{}", std::process::id());
+        let label = format!("label={}={}", sortie_workspace::container::TASK_LABEL, config.task);
+        let beside = config.folder.clone();
+        let engine = Engine::connect().await.expect("there is one");
+        let container = Container::start(&engine, config).await.expect("it starts");
+        assert!(!docker(&["ps", "-q", "--filter", &label]).is_empty());
+        if stop {
+            container.stop().await;
+            assert_eq!(docker(&["ps", "-aq", "--filter", &label]), "");
+        }
+        drop(container);
+        eventually("it is gone", async || docker(&["ps", "-aq", "--filter", &label]).is_empty()).await;
+        assert!(!beside.exists());
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_become_a_container_says_why() {
+    let Some(image) = image() else { return };
+    let engine = Engine::connect().await.expect("there is one");
+    let folders = Folders::new();
+    let start = async |change: fn(&mut ContainerConfig)| {
+        let mut config = config(image.clone(), folders.config(), &folders);
+        change(&mut config);
+        Container::start(&engine, config).await.expect_err("it cannot be").to_string()
+    };
+    let absent = start(|config| config.image = "sortie-no-such-image:1".to_owned()).await;
+    assert!(absent.contains("`sortie-no-such-image:1`") && absent.contains("hint: "), "{absent}");
+    let init = start(|config| config.init = b"no program".into()).await;
+    assert!(init.contains("cannot start the container"), "{init}");
+    let init = start(|config| config.init = b"#!/bin/true\n".into()).await;
+    assert!(init.contains("did not call back: it ended"), "{init}");
+    let folder = start(|config| config.work_tree = "/usr".into()).await;
+    assert!(folder.contains("`/usr` cannot be a folder of the workspace"), "{folder}");
+}
