@@ -1,5 +1,6 @@
 //! Sortie as a user sees it: through the binary.
 
+mod containers;
 mod demo;
 mod input;
 mod plugins;

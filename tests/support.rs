@@ -91,9 +91,15 @@ impl Site {
         command.env("SORTIE_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/components"));
         command.env("SORTIE_CONFIG", self.path().join("config.toml"));
         command.env("SORTIE_ORG_CONFIG", self.path().join("organisation.toml"));
-        for name in
-            ["OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "SORTIE_MODEL"]
-        {
+        for name in [
+            "SORTIE_WORKSPACE",
+            "SORTIE_IMAGE",
+            "OPENAI_API_KEY",
+            "OPENAI_BASE_URL",
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_BASE_URL",
+            "SORTIE_MODEL",
+        ] {
             command.env_remove(name);
         }
         command

@@ -159,7 +159,8 @@ impl Backends {
         spec: WorkspaceSpec,
         paths: Paths,
     ) -> Result<Container, PortError> {
-        let image = action.image.ok_or_else(|| PortError::new(ErrorCode::Invalid, "a container needs an image"))?;
+        let image =
+            action.image.ok_or_else(|| PortError::new(ErrorCode::Invalid, "a container needs an image"))?;
         let engine = Engine::connect().await.map_err(unavailable)?;
         let beside = spec.work_tree.parent().unwrap_or(Path::new("/"));
         let config = ContainerConfig {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use serde::Serialize;
+use sortie_workspace::container::Engine;
 use sortie_workspace::probe::{Probe, probe};
 use sortie_workspace::sandbox::{Keeper, Owner};
 
@@ -43,6 +44,7 @@ impl Finding {
 pub(crate) async fn run(places: &Places, arguments: &DoctorArguments) -> anyhow::Result<Exit> {
     let mut findings = vec![git(), settings(places)];
     findings.extend(sandbox(places).await?);
+    findings.push(containers().await);
     findings.push(models());
     let broken = findings.iter().any(|finding| finding.needed && !finding.ok);
     if arguments.json {
@@ -151,6 +153,35 @@ fn found(probe: &Probe) -> Vec<Finding> {
         cpus.optional(),
         landlock.optional(),
     ]
+}
+
+/// The engine that `--workspace docker` would use.
+async fn containers() -> Finding {
+    match Engine::connect().await {
+        Ok(engine) => {
+            let about = engine.about();
+            let root = if about.rootless { "rootless" } else { "as root" };
+            let text = format!(
+                "{} {} {root}, cgroups version {}, at {}",
+                about.kind,
+                about.version,
+                about.cgroups,
+                about.socket.display()
+            );
+            if about.lacks.is_empty() {
+                return Finding::good("containers", text).optional();
+            }
+            let hint = "containers without these limits are refused; delegate cgroups to the engine's user";
+            Finding::bad("containers", format!("{text}; cannot limit {}", about.lacks.join(", ")), hint)
+                .optional()
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let (first, hint) =
+                text.split_once('\n').unwrap_or((&text, "only `--workspace docker` needs one"));
+            Finding::bad("containers", first, hint.trim_start_matches("hint: ")).optional()
+        }
+    }
 }
 
 fn models() -> Finding {

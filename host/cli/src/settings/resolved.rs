@@ -109,20 +109,18 @@ fn workspace(
     organisation: &WorkspaceSettings,
 ) -> anyhow::Result<WorkspaceSettings> {
     let first = |flag: &Option<String>, pick: fn(&WorkspaceSettings) -> &Option<String>| {
-        flag.as_ref().or(pick(user).as_ref()).or(pick(organisation).as_ref()).cloned()
+        [flag, pick(user), pick(organisation)].into_iter().flatten().find(|text| !text.is_empty()).cloned()
     };
     let backend = first(&arguments.workspace, |these| &these.backend);
     if let Some(unknown) = backend.as_deref().filter(|backend| !BACKENDS.contains(backend)) {
         let known = BACKENDS.join("` and `");
-        return Err(
-            Failure::usage(format!("no workspace backend named `{unknown}`; there are `{known}`")).into()
-        );
+        return Err(Failure::usage(format!("no workspace backend named `{unknown}`; there are `{known}`")));
     }
     let image = first(&arguments.image, |these| &these.image);
     if backend.as_deref() == Some(DOCKER) && image.is_none() {
         let text = "a container needs an image, and none is named\nhint: `--image NAME`, or `image = \"NAME\"` below \
                     `[workspace]` in the settings";
-        return Err(Failure::usage(text).into());
+        return Err(Failure::usage(text));
     }
     Ok(WorkspaceSettings {
         backend,

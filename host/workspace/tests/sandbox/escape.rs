@@ -138,7 +138,7 @@ async fn credentials_and_sockets_of_the_host_are_not_there() {
         "unreadable",
     );
     let users = inside.sh("cut -d: -f1 /etc/passwd").await.stdout;
-    checks.expect("the host's users", users == "root\nagent\nnobody\n", &users);
+    checks.expect("the host's users", users == "agent\nroot\nnobody\n", &users);
     let shown = inside.sh("ls -A /; ls -A /home /var /run /.sortie").await.stdout;
     let known = [
         ".sortie",

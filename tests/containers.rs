@@ -1,0 +1,123 @@
+//! The job in containers. `SORTIE_TEST_IMAGE` and `SORTIE_TEST_MUSL_IMAGE` name the images; without them there is
+//! nothing to test with.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::{FIX, Ran, Site, shell_script};
+
+fn images() -> Vec<String> {
+    let named = ["SORTIE_TEST_IMAGE", "SORTIE_TEST_MUSL_IMAGE"].map(std::env::var);
+    let named: Vec<_> = named.into_iter().flatten().collect();
+    if named.is_empty() {
+        eprintln!("skipped: no image is named");
+    }
+    named
+}
+
+/// Containers of one task, as Docker's own client lists them.
+fn containers(task: &str) -> String {
+    let filter = format!("label=dev.sortie.task={task}");
+    let output = Command::new("docker").args(["ps", "--all", "--quiet", "--filter", &filter]).output();
+    let output = output.expect("the command is there");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_demo_ends_the_same_in_a_container() {
+    for image in images() {
+        let site = Site::empty();
+        let mut demo = site.sortie();
+        demo.args(["demo", "--at", "shown", "--workspace", "docker", "--image", &image]);
+        let output = demo.output().expect("runs");
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{image}: {stdout}\n{stderr}");
+        assert!(stdout.contains("after    3 passed, 0 failed, 0 skipped"), "{image}: {stdout}");
+        assert!(
+            stderr.contains("refused: file-write .git/hooks/pre-push by rules/git-directory"),
+            "{stderr}"
+        );
+        let origin = site.path().join("shown/origin.git");
+        assert_ne!(site.git(&origin, &["for-each-ref", "refs/heads/sortie/"]), "", "{image}");
+    }
+}
+
+#[test]
+fn a_job_by_settings_sees_the_image_and_its_container_is_gone_afterwards() {
+    for image in images() {
+        let site = Site::new();
+        site.aside("config.toml", format!("[workspace]\nbackend = \"docker\"\nimage = \"{image}\"\n"));
+        let look =
+            "cat /proc/1/comm; id -un; echo $HOME; ls /root 2>&1; wget -q -T 2 http://127.0.0.1:9/ 2>&1";
+        let ran = Ran::of(&mut site.scripted(&shell_script(&[look, FIX])));
+        ran.assert_fixed(&site);
+        let started = ran.events.iter().find(|event| event["type"] == "task.started").expect("it began");
+        assert_eq!(started["workspace"], "docker");
+        let seen = ran.events.iter().find(|event| event["type"] == "tool.ended").expect("a call");
+        let seen = seen.to_string();
+        assert!(seen.contains("agent") && seen.contains("/home/agent"), "{seen}");
+        assert_eq!(containers(ran.report()["task"].as_str().expect("an id")), "");
+    }
+}
+
+#[test]
+fn a_host_that_is_killed_leaves_no_container() {
+    for image in images() {
+        let site = Site::new();
+        let mut run = site.scripted(&shell_script(&["sleep 600"]));
+        run.args(["--workspace", "docker", "--image", &image]);
+        let mut host = run
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("runs");
+        let tasks = site.path().join("home/tasks");
+        let task = || {
+            let entry = std::fs::read_dir(&tasks).ok()?.flatten().next()?;
+            entry.file_name().into_string().ok()
+        };
+        eventually("the container runs", || task().is_some_and(|task| !containers(&task).is_empty()));
+        host.kill().expect("it runs");
+        host.wait().expect("it ended");
+        let task = task().expect("it began");
+        eventually("the container is gone", || containers(&task).is_empty());
+    }
+}
+
+#[test]
+fn a_container_without_an_image_or_an_engine_is_one_clear_line() {
+    let site = Site::new();
+    let run = |arguments: &[&str], variable: (&str, &str)| {
+        let mut run = site.scripted(&shell_script(&[FIX]));
+        run.args(arguments).env_remove("DOCKER_HOST").env(variable.0, variable.1);
+        Ran::of(&mut run)
+    };
+    let none = run(&["--workspace", "docker"], ("SORTIE_IMAGE", ""));
+    assert_eq!(none.code, Some(2), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("a container needs an image") && none.stderr.contains("--image"),
+        "{}",
+        none.stderr
+    );
+    let image = ["--workspace", "docker", "--image", "any"];
+    for (address, words) in
+        [("tcp://192.0.2.1:2375", "is not on this machine"), ("unix:///nowhere.sock", "does not answer")]
+    {
+        let ran = run(&image, ("DOCKER_HOST", address));
+        assert_eq!(ran.code, Some(5), "{}", ran.stderr);
+        assert!(ran.report().to_string().contains(words), "{:#}", ran.report());
+    }
+    let unknown = run(&["--workspace", "kubernetes"], ("SORTIE_IMAGE", "any"));
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.stderr.contains("sandbox") && unknown.stderr.contains("docker"), "{}", unknown.stderr);
+}
