@@ -351,6 +351,7 @@ pub(crate) async fn run(pushes: Pushes, breaks: bool) -> World {
         base: None,
         branch: "sortie/a".into(),
         backend: "none".into(),
+        image: None,
         install: Install::Skip,
         limits: Limits::default(),
         push: true,
