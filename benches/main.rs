@@ -4,6 +4,9 @@
 //!   same work in a long-lived child process that speaks JSON-RPC over pipes;
 //! - `exec`: a command through init in a running sandbox, against a fork and
 //!   exec on the host;
+//! - `containers`: the same in a container of the image that `SORTIE_IMAGE`
+//!   names, its start against `docker run`, and a command against
+//!   `docker exec`;
 //! - `turns`: 50 shell turns of `sortie run` with a scripted model: time and
 //!   synced commits of a turn, time to the first request, memory.
 //!
@@ -13,6 +16,7 @@
 
 mod calls;
 mod child;
+mod containers;
 mod cores;
 mod exec;
 mod memory;
@@ -34,7 +38,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The parts. `turns` is first: it is the one that looks at memory, and a
 /// process starts with a trace of its parent's.
-const PARTS: [&str; 3] = ["turns", "exec", "calls"];
+const PARTS: [&str; 4] = ["turns", "exec", "containers", "calls"];
 
 fn main() -> anyhow::Result<ExitCode> {
     // the sandbox re-executes this program as its helper; that must come before any thread exists
@@ -70,6 +74,7 @@ fn run(parts: &[&str]) -> anyhow::Result<bool> {
         match part {
             "turns" => turns::measure(&cache, &mut table),
             "exec" => runtime.block_on(exec::measure(&mut table)),
+            "containers" => runtime.block_on(containers::measure(&mut table)),
             _ => runtime.block_on(calls::measure(&cache, &mut table)),
         }
         .with_context(|| format!("`{part}` failed"))?;

@@ -5,12 +5,14 @@ mod path_rules;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sortie_agent::Meter;
+use sortie_agent::{Journal as _, Meter};
 use sortie_core::action::WorkspaceCreate;
 use sortie_core::digest::Digest;
+use sortie_core::event::Event;
 use sortie_core::network::HostPattern;
 use sortie_orchestrator::TaskJournal;
 use sortie_policy::ports::{Commands, ErrorCode, Files, PortError, Workspace, WorkspaceSpec, Workspaces};
@@ -26,6 +28,9 @@ use crate::plugins::{Wanted, rules_in_force};
 use crate::settings::WorkspaceSettings;
 
 use path_rules::{PathRules, Paths};
+
+/// How old a container has to be that was made and not started: one takes a moment.
+const ABANDONED: Duration = Duration::from_secs(120);
 
 /// Where commands find the proxy.
 const PROXY_PORT: u16 = 3128;
@@ -162,11 +167,18 @@ impl Backends {
         let image =
             action.image.ok_or_else(|| PortError::new(ErrorCode::Invalid, "a container needs an image"))?;
         let engine = Engine::connect().await.map_err(unavailable)?;
+        let progress = |text: &str| self.journal.append(Event::Progress { text: text.to_owned() });
+        engine.pull(&image, progress).await.map_err(unavailable)?;
+        let owner = Digest::of(self.home.as_os_str().as_encoded_bytes()).to_string();
+        // it costs an engine's answer, and what it fails at the next task does
+        if let Err(error) = engine.remove_abandoned(&owner, ABANDONED).await {
+            tracing::warn!(%error, "containers of hosts that were killed are not removed");
+        }
         let beside = spec.work_tree.parent().unwrap_or(Path::new("/"));
         let config = ContainerConfig {
             image,
             task: self.meter.facts().task,
-            owner: Digest::of(self.home.as_os_str().as_encoded_bytes()).to_string(),
+            owner,
             init: sortie_bundle::init().into(),
             folder: beside.join("container"),
             work_tree: spec.work_tree,

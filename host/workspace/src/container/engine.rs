@@ -1,11 +1,15 @@
 //! The engine: which one answers, and whether it can hold a workspace.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bollard::query_parameters::ListContainersOptions;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use rustix::fs::Access;
 use rustix::io::Errno;
 
+use super::OWNER_LABEL;
 use super::error::{EngineError, reason};
 use super::find::{Endpoint, endpoints};
 
@@ -121,6 +125,38 @@ impl Engine {
             lacks,
         };
         Ok(Self { api, security, about })
+    }
+
+    /// Removes containers of an owner that were made this long ago and never started: their host was killed in
+    /// between. One that was started ends with its host, and the engine removes it. Returns how many there were.
+    ///
+    /// # Errors
+    /// If the engine does not answer.
+    pub async fn remove_abandoned(&self, owner: &str, age: Duration) -> Result<usize, EngineError> {
+        let filters = HashMap::from([
+            ("label".to_owned(), vec![format!("{OWNER_LABEL}={owner}")]),
+            ("status".to_owned(), vec!["created".to_owned()]),
+        ]);
+        let options = ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
+        let failed = |error| silent(&self.endpoint(), &error);
+        let listed = self.api.list_containers(Some(options)).await.map_err(failed)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let old = |created: Option<i64>| {
+            let created = u64::try_from(created.unwrap_or_default()).unwrap_or_default();
+            now.saturating_sub(Duration::from_secs(created)) >= age
+        };
+        let mut removed = 0;
+        for id in
+            listed.into_iter().filter(|container| old(container.created)).filter_map(|container| container.id)
+        {
+            super::remove(&self.api, &id).await;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint { socket: self.about.socket.clone(), named: self.about.named.clone() }
     }
 
     /// What it says of itself.

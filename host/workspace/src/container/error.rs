@@ -81,7 +81,10 @@ pub enum ContainerError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The engine has no such image and cannot get it.
-    #[error("the image `{image}` cannot be had: {reason}\nhint: `docker pull {image}`, or name another one")]
+    #[error(
+        "the image `{image}` cannot be had: {reason}\nhint: `docker pull {image}` pulls it with your credentials; or \
+         name another one"
+    )]
     Image {
         /// Its name.
         image: String,

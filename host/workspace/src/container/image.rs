@@ -1,7 +1,22 @@
 //! Images.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bollard::models::{CreateImageInfo, ImageInspect};
+use bollard::query_parameters::CreateImageOptions;
+use futures_util::StreamExt as _;
+use sortie_core::text::one_line;
+
 use super::engine::Engine;
 use super::error::{ContainerError, reason};
+
+/// Between two words on how far it has come.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Without a word of the engine's for so long, a pull is given up.
+const SILENCE: Duration = Duration::from_secs(300);
+/// Layers that are added up; of a longer image the rest shows late.
+const LAYERS: usize = 1000;
 
 /// What a container needs to know of its image and engine.
 #[derive(Debug)]
@@ -14,11 +29,7 @@ pub(super) struct Image {
 
 impl Engine {
     pub(super) async fn image(&self, name: &str) -> Result<Image, ContainerError> {
-        let image = self
-            .api
-            .inspect_image(name)
-            .await
-            .map_err(|error| ContainerError::Image { image: name.to_owned(), reason: reason(&error) })?;
+        let image = self.inspect(name).await.map_err(|error| failed(name, reason(&error)))?;
         let environment = image.config.and_then(|config| config.env).unwrap_or_default();
         let pair =
             |line: String| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -26,5 +37,126 @@ impl Engine {
             environment: environment.into_iter().filter_map(pair).collect(),
             security: self.security.clone(),
         })
+    }
+
+    /// Has the engine pull an image, unless it is there, without credentials. `progress` hears at most twice a
+    /// second how far it has come, in one line.
+    ///
+    /// # Errors
+    /// If the name is none, or the engine cannot get it or falls silent for 5 minutes.
+    pub async fn pull(&self, name: &str, mut progress: impl FnMut(&str)) -> Result<(), ContainerError> {
+        match self.inspect(name).await {
+            Ok(_) => return Ok(()),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}
+            Err(error) => return Err(failed(name, reason(&error))),
+        }
+        let (repository, tag) = parts(name).ok_or_else(|| failed(name, "that is no name".to_owned()))?;
+        let options = CreateImageOptions {
+            from_image: Some(repository.to_owned()),
+            // without one, all tags would be pulled
+            tag: Some(tag.to_owned()),
+            ..CreateImageOptions::default()
+        };
+        let mut words = self.api.create_image(Some(options), None, None);
+        let mut layers = BTreeMap::new();
+        let mut told: Option<Instant> = None;
+        loop {
+            let word = tokio::time::timeout(SILENCE, words.next()).await;
+            let word = word.map_err(|_| failed(name, "the engine fell silent".to_owned()))?;
+            let Some(word) = word else { break };
+            add_up(&mut layers, word.map_err(|error| failed(name, reason(&error)))?);
+            if told.is_none_or(|told| told.elapsed() >= PAUSE) {
+                told = Some(Instant::now());
+                progress(&far(name, &layers));
+            }
+        }
+        self.inspect(name).await.map(drop).map_err(|error| failed(name, reason(&error)))
+    }
+
+    async fn inspect(&self, name: &str) -> Result<ImageInspect, bollard::errors::Error> {
+        self.api.inspect_image(name).await
+    }
+}
+
+/// Repository and tag, or digest, of a name. Anything that would mean something else in the engine's address is
+/// none.
+fn parts(name: &str) -> Option<(&str, &str)> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+    if name.is_empty() || name.len() > 512 || !name.bytes().all(plain) {
+        return None;
+    }
+    let parts = match name.split_once('@') {
+        Some(parts) => parts,
+        None => match name.rsplit_once(':') {
+            // a colon before a slash is a registry's port
+            Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+            _ => (name, "latest"),
+        },
+    };
+    Some(parts).filter(|(repository, tag)| !repository.is_empty() && !tag.is_empty() && !tag.contains('@'))
+}
+
+/// Bytes that are there, and that there will be, by layer.
+type Layers = BTreeMap<String, (u64, u64)>;
+
+fn add_up(layers: &mut Layers, word: CreateImageInfo) {
+    let (Some(id), Some(detail)) = (word.id, word.progress_detail) else { return };
+    let number = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
+    // extracting counts again from nothing: only what is downloaded is added up
+    if let (Some("Downloading"), Some(current), Some(total)) =
+        (word.status.as_deref(), number(detail.current), number(detail.total))
+        && (layers.len() < LAYERS || layers.contains_key(&id))
+    {
+        layers.insert(id, (current, total));
+    }
+}
+
+fn far(name: &str, layers: &Layers) -> String {
+    let sum = |part: fn(&(u64, u64)) -> u64| layers.values().map(part).fold(0, u64::saturating_add) >> 20;
+    let name = one_line(name, 200);
+    match sum(|layer| layer.1) {
+        0 => format!("pulling {name}"),
+        total => format!("pulling {name}: {} of {total} MiB", sum(|layer| layer.0)),
+    }
+}
+
+fn failed(image: &str, reason: String) -> ContainerError {
+    ContainerError::Image { image: one_line(image, 200), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::ProgressDetail;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_apart_as_dockers_client_does() {
+        assert_eq!(parts("debian"), Some(("debian", "latest")));
+        assert_eq!(parts("a/b:1.2"), Some(("a/b", "1.2")));
+        assert_eq!(parts("localhost:5000/a"), Some(("localhost:5000/a", "latest")));
+        assert_eq!(parts("localhost:5000/a:2"), Some(("localhost:5000/a", "2")));
+        assert_eq!(parts("a:1@sha256:00"), Some(("a:1", "sha256:00")));
+        for none in ["", ":1", "a:", "a@", "a b", "a?tag=b", "a&x=1", "a@b@c", "\u{e9}"] {
+            assert_eq!(parts(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn what_is_downloaded_is_added_up() {
+        let word = |id: &str, status: &str, current, total| CreateImageInfo {
+            id: Some(id.to_owned()),
+            status: Some(status.to_owned()),
+            progress_detail: Some(ProgressDetail { current: Some(current), total: Some(total) }),
+            ..CreateImageInfo::default()
+        };
+        let mut layers = Layers::new();
+        assert_eq!(far("a", &layers), "pulling a");
+        add_up(&mut layers, word("x", "Downloading", 1 << 20, 4 << 20));
+        add_up(&mut layers, word("x", "Downloading", 2 << 20, 4 << 20));
+        add_up(&mut layers, word("y", "Downloading", 3 << 20, 3 << 20));
+        add_up(&mut layers, word("y", "Extracting", 0, 9 << 20));
+        add_up(&mut layers, word("z", "Downloading", -1, -1));
+        assert_eq!(far("a", &layers), "pulling a: 5 of 7 MiB");
     }
 }

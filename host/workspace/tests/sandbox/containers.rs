@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sortie_workspace::container::{Container, ContainerConfig, Engine};
 use sortie_workspace::sandbox::SandboxConfig;
 
-use crate::support::{Box, Folders, eventually};
+use crate::support::{Box, Folders, LONG, eventually};
 
 /// Names the image: with a shell, the usual small programs, and the C library that these tests are linked with.
 pub(crate) const WANTED: &str = "SORTIE_TEST_IMAGE";
@@ -77,7 +77,8 @@ fn all_of_this_holds_in_containers_too() {
     };
     let mut again = Command::new("/proc/self/exe");
     again.env(USED, image);
-    again.args(["commands::", "containers::", "escape::", "folders::", "kills::", "limits::", "ports::"]);
+    let modules = ["commands", "containers", "escape", "folders", "images", "kills", "limits", "ports"];
+    again.args(modules.map(|module| format!("{module}::")));
     for name in OF_THE_SANDBOX {
         again.args(["--skip", name]);
     }
@@ -175,6 +176,28 @@ async fn a_container_is_gone_when_it_was_stopped_or_its_host_let_go() {
         eventually("it is gone", async || docker(&["ps", "-aq", "--filter", &label]).is_empty()).await;
         assert!(!beside.exists());
     }
+}
+
+#[tokio::test]
+async fn a_container_that_was_never_started_is_removed_by_its_owner_alone() {
+    let Some(image) = image() else { return };
+    let label = |owner: &str| format!("{}={owner}", sortie_workspace::container::OWNER_LABEL);
+    let (ours, theirs) = (format!("ours-{}", std::process::id()), format!("theirs-{}", std::process::id()));
+    let make = |owner: &str| {
+        let made = Command::new("docker").args(["create", "--label", &label(owner), &image, "true"]).output();
+        String::from_utf8(made.expect("the command is there").stdout).expect("an id").trim().to_owned()
+    };
+    let there = |id: &str| {
+        let inspected = Command::new("docker").args(["inspect", id]).output();
+        inspected.expect("the command is there").status.success()
+    };
+    let (abandoned, foreign) = (make(&ours), make(&theirs));
+    let engine = Engine::connect().await.expect("there is one");
+    let removed = async |age| engine.remove_abandoned(&ours, age).await.expect("it answers");
+    assert_eq!(removed(LONG).await, 0);
+    assert_eq!(removed(std::time::Duration::ZERO).await, 1);
+    assert!(!there(&abandoned) && there(&foreign));
+    assert_eq!(engine.remove_abandoned(&theirs, std::time::Duration::ZERO).await.expect("it answers"), 1);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod commands;
 mod containers;
 mod escape;
 mod folders;
+mod images;
 mod kills;
 mod limits;
 mod plain_user;
