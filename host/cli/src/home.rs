@@ -1,5 +1,7 @@
 //! Where Sortie keeps its state and finds its settings.
 
+#![expect(clippy::disallowed_methods, reason = "makes the host's state folder")]
+
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! The host's bare repository of a task.
 
+#![expect(clippy::disallowed_methods, reason = "keeps the host's own repository")]
+
 use std::path::Path;
 
 use git2::{ErrorCode as GitCode, Oid, Repository, RepositoryInitOptions};

@@ -1,6 +1,8 @@
 //! Archive: the change is kept, the workspace released. Nothing here fails a
 //! task: what cannot be done is told.
 
+#![expect(clippy::disallowed_methods, reason = "writes what is kept of a task into its folder")]
+
 use std::sync::Arc;
 
 use sortie_agent::Journal as _;

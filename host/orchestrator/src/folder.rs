@@ -1,5 +1,7 @@
 //! The folder of a task, and the lock that says whose task it is.
 
+#![expect(clippy::disallowed_methods, reason = "makes and removes the folders of tasks")]
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};

@@ -9,6 +9,8 @@
 //! Several processes may share the folder: files are written aside and moved
 //! into place, and whoever comes second replaces the same with the same.
 
+#![expect(clippy::disallowed_methods, reason = "keeps compiled components in the host's own folder")]
+
 use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash as _, Hasher};
 use std::io::{self, Read as _, Write as _};

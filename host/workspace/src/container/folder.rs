@@ -1,6 +1,8 @@
 //! What a container is shown of ours, read-only, at `/.sortie`: init, the filter of system calls, certificates,
 //! the socket that init calls on, and nothing to cover things with.
 
+#![expect(clippy::disallowed_methods, reason = "makes what a container sees of the host's")]
+
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};

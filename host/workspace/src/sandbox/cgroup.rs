@@ -1,5 +1,7 @@
 //! Limits by cgroup, where this process may make one: version 2 or version 1, whichever has the controllers.
 
+#![expect(clippy::disallowed_methods, reason = "cgroups are folders and files of the kernel's")]
+
 mod hierarchy;
 
 use std::fs;

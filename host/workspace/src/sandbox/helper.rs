@@ -1,5 +1,7 @@
 //! The helper: our own binary, run again with one thread, on its way to become init.
 
+#![expect(clippy::disallowed_methods, reason = "runs inside, before the first command")]
+
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;

@@ -1,5 +1,7 @@
 //! Who the commands are.
 
+#![expect(clippy::disallowed_methods, reason = "the maps of a user namespace are files of the kernel's")]
+
 use rustix::process::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use serde::{Deserialize, Serialize};

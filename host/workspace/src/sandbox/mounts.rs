@@ -5,6 +5,8 @@
 //! Each copy gets its restrictions, and is cut off from the host's mount, while it is detached: there is no moment at
 //! which it is attached without.
 
+#![expect(clippy::disallowed_methods, reason = "makes the sandbox's own root, inside")]
+
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::{self, File};

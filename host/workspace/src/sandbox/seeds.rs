@@ -1,6 +1,11 @@
 //! What a toolchain needs to find in a folder of its own that it may write to: links to what is installed, copies
 //! of settings. Planted into the commands' home at the start.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "plants into the commands' home, inside and without privileges"
+)]
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::symlink;
