@@ -226,7 +226,10 @@ fn what_is_put_over_files_inside_does_not_cover_the_hosts() {
             unmount(&shared, UnmountFlags::DETACH).expect("it was mounted above");
             seen
         });
-        assert_eq!((seen.0.expect("it can be read"), seen.1), ("secret".to_owned(), before));
+        assert_eq!(seen.0.expect("it can be read"), "secret");
+        // Some may go meanwhile: a container of another test ends, and its mount with its folder.
+        let new: Vec<_> = seen.1.lines().filter(|line| !before.contains(line)).collect();
+        assert!(new.is_empty(), "{new:?}");
     });
     tried.join().expect("nothing of it shows outside");
 }
