@@ -15,7 +15,7 @@ use sortie_plugin_host::{
 };
 use sortie_policy::ports::{Files as _, Invocation, ToolOutput, Tools as _};
 use sortie_policy::{
-    Chain, Defaults, Evaluator, FactsSource as _, Gate, Layer, Link, Nobody, Permit, PolicyEvent,
+    Chain, Defaults, Evaluator, FactsSource as _, Gate, Layer, Link, Nobody, Permit, PolicyEvent, Registries,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +45,7 @@ impl Task {
             provider: "scripted".to_owned(),
             setup_network: NetworkRule::None,
             agent_network: NetworkRule::None,
+            registries: Registries::default(),
         };
         let gate =
             Gate::new(Chain::new(policies), defaults, Arc::new(Still), Arc::new(Unkept), Arc::new(Nobody));

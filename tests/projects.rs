@@ -1,5 +1,6 @@
 //! Real projects, fetched as package sources with their package managers: set-up
-//! installs what they depend on, and the numbers of their tests are right.
+//! installs what they depend on, from the registries that these managers name
+//! and from nowhere else, and the numbers of their tests are right.
 //!
 //! These are the only tests that leave the machine. Without a registry they are
 //! skipped with a line that says so; in CI (`CI` is set) they fail instead.
@@ -129,7 +130,8 @@ impl Project {
         ]});
         let mut trusted: Vec<String> = Vec::new();
         for round in 1..=ROUNDS {
-            site.aside("config.toml", format!("[network]\ntrusted = {}\n", json!(trusted)));
+            let network = format!("[network]\nsetup = \"registries\"\ntrusted = {}\n", json!(trusted));
+            site.aside("config.toml", network);
             let ran = Ran::of(&mut site.scripted(&script));
             let hosts = hosts_without_public_addresses(ran.report());
             if hosts.is_empty() {

@@ -21,7 +21,7 @@ fn asleep(site: &Site, marker: &str) -> (Child, BufReader<std::process::ChildStd
 }
 
 /// Whether a process with this argument runs, on the host or in a sandbox.
-fn runs(marker: &str) -> bool {
+pub(crate) fn runs(marker: &str) -> bool {
     let processes = std::fs::read_dir("/proc").expect("/proc is there").flatten();
     processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok()).any(|line| {
         let words: Vec<_> = line.split(|byte| *byte == 0).collect();
@@ -29,7 +29,7 @@ fn runs(marker: &str) -> bool {
     })
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
@@ -37,7 +37,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn interrupt(child: &Child) {
+pub(crate) fn interrupt(child: &Child) {
     let pid = i32::try_from(child.id()).expect("a pid");
     let status =
         std::process::Command::new("kill").args(["-INT", &pid.to_string()]).status().expect("kill runs");

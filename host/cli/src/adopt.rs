@@ -11,7 +11,7 @@ use sortie_core::{ActionKind, Actor, Decision, Phase, Verdict};
 use sortie_orchestrator::{Adopt, Adopted};
 use sortie_plugin_host::PluginHost;
 use sortie_policy::ports::{ErrorCode, Files, PortError};
-use sortie_policy::{Evaluator, Fault, Gate, Layer, Link, PolicyEvent};
+use sortie_policy::{Evaluator, Fault, Gate, Layer, Link, PolicyEvent, Registries};
 
 use crate::plugins::{Sinks, repository_rules};
 use crate::settings::{REPOSITORY_PATH, RepositorySettings, install};
@@ -22,11 +22,18 @@ const FILE_MAX: u32 = 256 << 10;
 /// What the repository says, once it was read.
 #[derive(Default)]
 pub(crate) struct Repository {
+    /// What `registries` stands for: the operator's, whatever the repository says.
+    registries: Registries,
     settings: OnceLock<RepositorySettings>,
     rules: OnceLock<Arc<dyn Evaluator>>,
 }
 
 impl Repository {
+    /// A repository that was not read yet.
+    pub(crate) fn new(registries: Registries) -> Self {
+        Self { registries, ..Self::default() }
+    }
+
     /// The settings; none before the checkout, or if there are none.
     pub(crate) fn settings(&self) -> Option<&RepositorySettings> {
         self.settings.get()
@@ -53,7 +60,7 @@ impl Repository {
             _ => (network.agent.as_ref()?, "network.agent"),
         };
         let (host, port) = sortie_policy::host_and_port(&event.action)?;
-        if rule.permits(&host, port) {
+        if self.registries.permit(rule, &host, port) {
             return None;
         }
         Some(Verdict {
@@ -94,7 +101,9 @@ impl Adopt for Adopter {
         let permit = self.gate.permit(&Actor::Host, read).await?;
         let content = match self.files.read(permit).await {
             Ok(content) => content,
-            Err(error) if error.code == ErrorCode::NotFound => return Ok(Adopted { install: None, limits }),
+            Err(error) if error.code == ErrorCode::NotFound => {
+                return Ok(Adopted { install: None, limits, wants_registries: false });
+            }
             Err(error) => return Err(error),
         };
         let invalid = |message: String| PortError::new(ErrorCode::Invalid, message);
@@ -114,6 +123,7 @@ impl Adopt for Adopter {
         let adopted = Adopted {
             install: settings.install.clone().map(|c| install(Some(c))),
             limits: settings.tighten(limits),
+            wants_registries: settings.network.wants_registries(),
         };
         drop(self.repository.settings.set(settings));
         Ok(adopted)
@@ -158,6 +168,24 @@ mod tests {
         let verdict = repository.evaluate(event).await.expect("decides");
         assert!(matches!(verdict.decision, Decision::Deny(_) | Decision::Abstain), "it can only tighten");
         verdict.decision != Decision::Abstain
+    }
+
+    #[tokio::test]
+    async fn a_repositorys_registries_are_the_operators() {
+        let registries = Registries::default();
+        let repository = Repository::new(registries.clone());
+        let settings = RepositorySettings::parse("[network]\nsetup = \"registries,b.example\"\n");
+        repository.settings.set(settings.expect("settings")).expect("they are the first");
+        let connect = |host: &str| {
+            event(Phase::Prepare, ActionKind::NetworkConnect, json!({ "host": host, "port": 443 }))
+        };
+        let denies = async |host: &str| {
+            let verdict = repository.evaluate(&connect(host)).await.expect("decides");
+            verdict.decision != Decision::Abstain
+        };
+        assert!(denies("a.example").await && !denies("b.example").await);
+        registries.learn(vec!["a.example".parse().expect("a host")]);
+        assert!(!denies("a.example").await && denies("c.example").await);
     }
 
     #[tokio::test]

@@ -42,6 +42,16 @@ pub(crate) enum Command {
     Logs(LogsArguments),
     /// Prints the change that a task made, as a unified diff
     Diff(DiffArguments),
+    /// What workspaces are made of and may reach
+    #[command(subcommand)]
+    Env(EnvCommand),
+    /// What is kept of tasks that ended
+    #[command(subcommand)]
+    Archive(ArchiveCommand),
+    /// Enters the workspace of a task that ended, as it was kept or archived
+    Shell(ShellArguments),
+    /// Removes what killed processes left, and what the settings do not keep
+    Gc(GcArguments),
     /// Shows the plugins: tools and policies
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -86,7 +96,7 @@ pub(crate) struct TaskArguments {
     /// The image of the container, by name or digest
     #[arg(long, value_name = "IMAGE", env = "SORTIE_IMAGE")]
     pub(crate) image: Option<String>,
-    /// Where the agent may connect to: none, all, or hosts such as example.org,*.example.org:8443
+    /// Where the agent may connect to: none, all, registries (of the package managers), or hosts such as example.org,*.example.org:8443
     #[arg(long, value_name = "RULE", env = "SORTIE_NETWORK")]
     pub(crate) network: Option<NetworkRule>,
     /// What is done with the result
@@ -101,7 +111,7 @@ pub(crate) struct TaskArguments {
     /// Most wall time of the work phase, such as 90s, 30m, 2h
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) max_time: Option<Duration>,
-    /// Keep the workspace's folders after a delivery
+    /// Keep the workspace's folders in place after the end, for `sortie shell`
     #[arg(long)]
     pub(crate) keep: bool,
     /// Print one JSON event a line on stdout
@@ -155,6 +165,76 @@ pub(crate) struct LogsArguments {
 pub(crate) struct DiffArguments {
     /// The task, such as task-7k2m9q
     pub(crate) id: TaskId,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnvCommand {
+    /// Prints the network rule that allows what a task's set-up contacted, and nothing else
+    Learn(LearnArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LearnArguments {
+    /// The task, such as task-7k2m9q [default: the newest]
+    pub(crate) id: Option<TaskId>,
+    /// Put the rule into the user's settings
+    #[arg(long)]
+    pub(crate) write: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArchiveCommand {
+    /// Lists archives, the newest first
+    List(ListArguments),
+    /// Says what is in an archive
+    Show {
+        /// The task, such as task-7k2m9q
+        id: TaskId,
+        /// Print the manifest as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Unpacks an archive
+    Restore {
+        /// The task, such as task-7k2m9q
+        id: TaskId,
+        /// Where to: a folder that is not there yet, or empty [default: the task's id, in the current folder]
+        folder: Option<PathBuf>,
+    },
+    /// Removes archives
+    Rm {
+        /// The tasks, such as task-7k2m9q
+        #[arg(required = true)]
+        ids: Vec<TaskId>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShellArguments {
+    /// The task, such as task-7k2m9q
+    pub(crate) id: TaskId,
+    /// A command to run instead of a shell
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+    /// Leave a work tree that came from an archive in place afterwards
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// The kind of workspace [default: the task's]
+    #[arg(long, value_name = "KIND", value_parser = BACKENDS)]
+    pub(crate) workspace: Option<String>,
+    /// The image of the container, by name or digest
+    #[arg(long, value_name = "IMAGE", env = "SORTIE_IMAGE")]
+    pub(crate) image: Option<String>,
+    /// Where the shell may connect to, as for `sortie run`
+    #[arg(long, value_name = "RULE", env = "SORTIE_NETWORK")]
+    pub(crate) network: Option<NetworkRule>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArguments {
+    /// Print what was removed as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

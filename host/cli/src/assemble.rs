@@ -1,5 +1,5 @@
-//! The assembly: this one function puts a task together, in the order of its
-//! path.
+//! The assembly: [`run_task`] puts a task together, in the order of its path.
+//! [`enter`] puts a workspace together over what a task left, for a person.
 //!
 //! ```text
 //! arguments, settings      what is wanted
@@ -17,25 +17,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sortie_agent::{Journal as _, Meter, TaskFacts};
-use sortie_core::TaskId;
+use sortie_core::action::WorkspaceCreate;
 use sortie_core::event::{Event, Report};
 use sortie_core::text::one_line;
+use sortie_core::{Actor, Phase, TaskId};
 use sortie_delivery::{Source, TaskRepository, branch_name, check_branch_name};
 use sortie_orchestrator::{
-    Listener, Parts, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun,
+    Adopt as _, Listener, Parts, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun,
 };
-use sortie_policy::ports::Files;
-use sortie_policy::{Approver, Chain, Defaults, FactsSource, Gate, Link};
+use sortie_policy::ports::{Files, NetworkMeter, Workspace, WorkspaceSpec, Workspaces as _};
+use sortie_policy::{Approver, Chain, Defaults, FactsSource, Gate, Link, Registries};
 use sortie_workspace::files::WorkFiles;
 use sortie_workspace::sandbox::Owner;
 use tokio_util::sync::CancellationToken;
 
 use crate::adopt::{Adopter, Repository};
+use crate::archiver::{TaskArchiver, components};
 use crate::args::TaskArguments;
 use crate::exit::Failure;
 use crate::home::Places;
-use crate::plugins::{self, Sinks};
-use crate::settings::{read_file, resolve};
+use crate::plugins::{self, Policy, Sinks};
+use crate::print;
+use crate::settings::{read_file, resolve, shown};
 use crate::tools::Toolshop;
 use crate::workspaces::{Backends, PathRulesOf, SANDBOX};
 
@@ -83,10 +86,13 @@ pub(crate) async fn run_task(
     let sinks = Sinks::default();
     let plugin_host = plugins::host(places, &sinks)?;
     let wanted = plugins::wanted(&user, &organisation)?;
-    let from_repository = Arc::new(Repository::default());
+    let registries = Registries::default();
+    let from_repository = Arc::new(Repository::new(registries.clone()));
     let path_rules = PathRulesOf::new(&wanted, &from_repository);
     let tests = plugins::tests_of(&wanted);
+    let shown_settings = shown(&settings, &wanted);
     let loaded = plugins::load(&plugin_host, wanted).await?;
+    let components = components(&loaded);
 
     // the journal, and with it the gate: from here on every effect takes a permit
     let store = Arc::new(Store::open(&places.home)?);
@@ -95,22 +101,15 @@ pub(crate) async fn run_task(
     sinks.attach(journal.clone());
     let facts = TaskFacts { task: id.to_string(), repository: source.masked(), branch: branch.clone() };
     let meter = Arc::new(Meter::new(facts));
-    let mut links: Vec<Link> = loaded.policies.into_iter().map(|policy| policy.link(&sinks)).collect();
-    links.push(from_repository.link());
     let defaults = Defaults {
         repository: source.masked(),
         provider: settings.model.provider().name().into(),
         setup_network: settings.setup_network.clone(),
         agent_network: settings.agent_network.clone(),
+        registries,
     };
-    #[expect(clippy::disallowed_methods, reason = "the one gate of the task is made here and nowhere else")]
-    let gate = Arc::new(Gate::new(
-        Chain::new(links),
-        defaults,
-        Arc::clone(&meter) as Arc<dyn FactsSource>,
-        Arc::new(journal.clone()),
-        approver,
-    ));
+    let policies = chain(loaded.policies, &sinks, &from_repository);
+    let gate = gate(policies, defaults, &meter, &journal, approver);
 
     // the model: a missing key is found before the task exists
     let environment = sortie_model::Environment::from_process();
@@ -157,6 +156,7 @@ pub(crate) async fn run_task(
         seal: gate.seal(),
         cancel: cancel.clone(),
     })?);
+    let network = Arc::new(NetworkMeter::new(Some(settings.network_bytes)));
     let workspaces = Backends {
         gate: Arc::clone(&gate),
         meter: Arc::clone(&meter),
@@ -164,7 +164,8 @@ pub(crate) async fn run_task(
         files: Arc::clone(&files),
         settings: settings.workspace.clone(),
         trusted: settings.trusted.clone(),
-        path_rules,
+        network: Arc::clone(&network),
+        path_rules: path_rules.clone(),
         hidden: vec![places.home.clone()],
         home: places.home.clone(),
     };
@@ -185,8 +186,24 @@ pub(crate) async fn run_task(
         meter: Arc::clone(&meter),
         repository: Arc::clone(&repository) as Arc<dyn sortie_policy::ports::Repository>,
         trusted: settings.trusted.clone(),
+        network: Arc::clone(&network),
         sinks,
         call_time: settings.limits.call,
+    };
+
+    let backend = settings.workspace.backend.unwrap_or_else(|| SANDBOX.into());
+    let archiver = TaskArchiver {
+        rules: settings.archive,
+        home: places.home.clone(),
+        store,
+        path_rules,
+        task: id.clone(),
+        repository: source.masked(),
+        branch: branch.clone(),
+        image: settings.workspace.image.clone().filter(|_| backend != SANDBOX),
+        workspace: backend.clone(),
+        components,
+        settings: shown_settings,
     };
 
     // the task, phase by phase
@@ -196,7 +213,7 @@ pub(crate) async fn run_task(
         repository: source.masked(),
         base: arguments.base.clone(),
         branch,
-        backend: settings.workspace.backend.unwrap_or_else(|| SANDBOX.into()),
+        backend,
         image: settings.workspace.image,
         install: settings.install.clone(),
         limits: settings.limits,
@@ -211,9 +228,126 @@ pub(crate) async fn run_task(
         repository,
         adopt: Arc::new(adopt),
         workspaces: Arc::new(workspaces),
+        network,
         tools: Arc::new(tools),
+        archiver: Arc::new(archiver),
         model,
         cancel,
     };
     Ok(TaskRun::run(plan, parts).await?)
+}
+
+/// The policies in order, the repository's among them.
+fn chain(policies: Vec<Policy>, sinks: &Sinks, from_repository: &Arc<Repository>) -> Chain {
+    let mut links: Vec<Link> = policies.into_iter().map(|policy| policy.link(sinks)).collect();
+    links.push(from_repository.link());
+    Chain::new(links)
+}
+
+/// The one gate of a task, or of a person in its workspace.
+fn gate(
+    policies: Chain,
+    defaults: Defaults,
+    meter: &Arc<Meter>,
+    journal: &TaskJournal,
+    approver: Arc<dyn Approver>,
+) -> Arc<Gate> {
+    let facts = Arc::clone(meter) as Arc<dyn FactsSource>;
+    #[expect(clippy::disallowed_methods, reason = "gates are made here and nowhere else")]
+    let gate = Gate::new(policies, defaults, facts, Arc::new(journal.clone()), approver);
+    Arc::new(gate)
+}
+
+/// A person who wants into what a task left.
+pub(crate) struct Visit<'a> {
+    /// The task.
+    pub(crate) task: TaskRecord,
+    /// Its folder, locked, with work tree and home.
+    pub(crate) folder: &'a TaskFolder,
+    /// What was said on the command line; `workspace` names the backend.
+    pub(crate) arguments: TaskArguments,
+    /// Is asked where a policy asks.
+    pub(crate) approver: Arc<dyn Approver>,
+}
+
+/// A workspace that runs, and what its commands need.
+pub(crate) struct Entered {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) journal: TaskJournal,
+    pub(crate) workspace: Arc<dyn Workspace>,
+}
+
+/// Starts a workspace over the folders of a task that nobody works on, under
+/// the policies and limits that hold now and the network rule of the agent.
+///
+/// # Errors
+/// If settings or plugins are wrong, a policy refuses it, or it cannot start.
+pub(crate) async fn enter(places: &Places, visit: Visit<'_>) -> anyhow::Result<Entered> {
+    let Visit { task, folder, mut arguments, approver } = visit;
+    let user = read_file(&places.user_settings)?;
+    let organisation = read_file(&places.organisation_settings)?;
+    // no model is asked
+    arguments.model = Some("scripted:none".into());
+    let settings = resolve(&arguments, &user, &organisation)?;
+    let sinks = Sinks::default();
+    let plugin_host = plugins::host(places, &sinks)?;
+    let wanted = plugins::wanted(&user, &organisation)?;
+    let registries = Registries::default();
+    let from_repository = Arc::new(Repository::new(registries.clone()));
+    let path_rules = PathRulesOf::new(&wanted, &from_repository);
+    let loaded = plugins::load(&plugin_host, wanted).await?;
+
+    let store = Arc::new(Store::open(&places.home)?);
+    let journal = TaskJournal::new(store, task.id.clone(), folder.blobs(), Box::new(|_| {}))?;
+    sinks.attach(journal.clone());
+    let meter = Arc::new(Meter::new(TaskFacts {
+        task: task.id.to_string(),
+        repository: task.repository.clone(),
+        branch: task.branch,
+    }));
+    meter.enter(Phase::Work);
+    let defaults = Defaults {
+        repository: task.repository,
+        provider: settings.model.provider().name().into(),
+        setup_network: settings.setup_network.clone(),
+        agent_network: settings.agent_network.clone(),
+        registries,
+    };
+    let gate = gate(chain(loaded.policies, &sinks, &from_repository), defaults, &meter, &journal, approver);
+    let owner = Owner::current();
+    let owner = (owner.uid, owner.gid);
+    let files: Arc<dyn Files> = Arc::new(WorkFiles::new(&folder.work_tree(), gate.seal(), Some(owner))?);
+    let adopt = Adopter {
+        gate: Arc::clone(&gate),
+        files: Arc::clone(&files),
+        host: plugin_host,
+        sinks,
+        repository: Arc::clone(&from_repository),
+    };
+    // all that they could do is tighten, and a person may want in because they are wrong
+    if let Err(error) = adopt.adopt(settings.limits).await {
+        print::tell(format_args!("the repository's own settings do not hold here: {error}"));
+    }
+    let workspaces = Backends {
+        gate: Arc::clone(&gate),
+        meter,
+        journal: journal.clone(),
+        files,
+        settings: settings.workspace.clone(),
+        trusted: settings.trusted.clone(),
+        network: Arc::new(NetworkMeter::new(Some(settings.network_bytes))),
+        path_rules,
+        hidden: vec![places.home.clone()],
+        home: places.home.clone(),
+    };
+    let create = WorkspaceCreate {
+        backend: settings.workspace.backend.unwrap_or_else(|| SANDBOX.into()),
+        image: settings.workspace.image,
+        setup_network: gate.defaults().setup_network.to_string(),
+        agent_network: gate.defaults().agent_network.to_string(),
+    };
+    let permit = gate.permit(&Actor::User, create).await.map_err(Failure::refused)?;
+    let spec = WorkspaceSpec { work_tree: folder.work_tree(), home: folder.home() };
+    let workspace = workspaces.create(permit, spec).await?;
+    Ok(Entered { gate, journal, workspace })
 }

@@ -1,20 +1,29 @@
 //! The commands.
 
+mod archive;
 mod demo;
 mod diff;
 mod doctor;
+mod env;
+mod gc;
 mod list;
 mod logs;
 mod plugin;
 mod run;
+mod shell;
 
 use crate::args::{Arguments, Command};
 use crate::exit::Exit;
 use crate::home::Places;
+use crate::sweep;
 
 /// Runs a command and says with which code to end.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let places = Places::from_environment()?;
+    if !matches!(arguments.command, Command::Gc(_)) {
+        let swept = sweep::left_over(&places);
+        tracing::debug!(?swept, "cleared up after hosts that were killed");
+    }
     // two workers: the work is waiting, and each worker's stacks and caches count against the task's memory
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let exit = runtime.block_on(async {
@@ -25,6 +34,10 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             Command::List(arguments) => list::run(&places, &arguments),
             Command::Logs(arguments) => logs::run(&places, &arguments).await,
             Command::Diff(arguments) => diff::run(&places, &arguments),
+            Command::Env(command) => env::run(&places, command).await,
+            Command::Archive(command) => archive::run(&places, command),
+            Command::Shell(arguments) => shell::run(&places, arguments).await,
+            Command::Gc(arguments) => gc::run(&places, &arguments),
             Command::Plugin(command) => plugin::run(&places, command).await,
         }
     });

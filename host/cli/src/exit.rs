@@ -8,6 +8,7 @@ use sortie_agent::AgentError;
 use sortie_core::Outcome;
 use sortie_core::text::strip_escapes;
 use sortie_orchestrator::RunError;
+use sortie_policy::Refusal;
 use sortie_policy::ports::{ErrorCode, ModelError};
 
 use crate::args::Arguments;
@@ -16,18 +17,35 @@ use crate::{commands, print};
 /// The exit codes; what each stands for is said in `sortie help run`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Done = 0,
-    Unfinished = 1,
-    Usage = 2,
-    Refused = 3,
-    Budget = 4,
-    Platform = 5,
-    Cancelled = 130,
+    Done,
+    Unfinished,
+    Usage,
+    Refused,
+    Budget,
+    Platform,
+    Cancelled,
+    /// With the code of a command that ran for the user.
+    Command(u8),
+}
+
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Unfinished => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::Budget => 4,
+            Self::Platform => 5,
+            Self::Cancelled => 130,
+            Self::Command(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -43,6 +61,11 @@ impl Failure {
     /// Something that the user has to change.
     pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Usage, message: message.into() }.into()
+    }
+
+    /// Something that a policy does not allow.
+    pub(crate) fn refused(refusal: Refusal) -> anyhow::Error {
+        Self { exit: Exit::Refused, message: refusal.to_string() }.into()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod approver;
+mod archiver;
 mod args;
 mod assemble;
 mod commands;
@@ -15,6 +16,7 @@ mod plugins;
 mod print;
 mod settings;
 mod signals;
+mod sweep;
 mod tools;
 mod workspaces;
 

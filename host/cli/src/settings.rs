@@ -6,9 +6,13 @@
 //! tested, and tighten what holds, but grant nothing.
 
 mod file;
+mod masked;
 mod repository;
 mod resolved;
 
-pub(crate) use file::{PluginSettings, SettingsFile, TestSettings, WorkspaceSettings, read_file};
+pub(crate) use file::{
+    KeepArchives, PluginSettings, SettingsFile, TestSettings, WorkspaceSettings, read_file,
+};
+pub(crate) use masked::{masked, shown};
 pub(crate) use repository::{PATH as REPOSITORY_PATH, RepositorySettings};
-pub(crate) use resolved::{install, plugins, resolve};
+pub(crate) use resolved::{ArchiveRules, archive, install, plugins, resolve};

@@ -8,7 +8,9 @@ use sortie_agent::Meter;
 use sortie_core::network::HostPattern;
 use sortie_orchestrator::Toolmaker;
 use sortie_plugin_host::{LoadError, LoadedTool, PluginHost, PluginSpec, TaskContext, Toolbox};
-use sortie_policy::ports::{ErrorCode, PortError, Repository as RepositoryPort, Tools, Workspace};
+use sortie_policy::ports::{
+    ErrorCode, NetworkMeter, PortError, Repository as RepositoryPort, Tools, Workspace,
+};
 use sortie_policy::{FactsSource, Gate};
 use sortie_workspace::egress::{Reach, ToolHttp};
 
@@ -32,6 +34,8 @@ pub(crate) struct Toolshop {
     pub(crate) meter: Arc<Meter>,
     pub(crate) repository: Arc<dyn RepositoryPort>,
     pub(crate) trusted: Vec<HostPattern>,
+    /// Counts the bytes of the task's connections.
+    pub(crate) network: Arc<NetworkMeter>,
     pub(crate) sinks: Sinks,
     pub(crate) call_time: Duration,
 }
@@ -41,6 +45,7 @@ impl Toolmaker for Toolshop {
     async fn tools(&self, workspace: &Arc<dyn Workspace>) -> Result<Arc<dyn Tools>, PortError> {
         let facts = Arc::clone(&self.meter) as Arc<dyn FactsSource>;
         let reach = Reach::new(self.gate.defaults().clone(), self.trusted.clone(), facts);
+        let reach = reach.metered(Arc::clone(&self.network));
         let context = TaskContext {
             gate: Arc::clone(&self.gate),
             commands: workspace.commands(),

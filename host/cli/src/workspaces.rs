@@ -15,12 +15,15 @@ use sortie_core::digest::Digest;
 use sortie_core::event::Event;
 use sortie_core::network::HostPattern;
 use sortie_orchestrator::TaskJournal;
-use sortie_policy::ports::{Commands, ErrorCode, Files, PortError, Workspace, WorkspaceSpec, Workspaces};
+use sortie_policy::ports::{
+    Background, Commands, ErrorCode, Files, NetworkMeter, PortError, Workspace, WorkspaceSpec, Workspaces,
+};
 use sortie_policy::{FactsSource, Gate, Permit};
 use sortie_workspace::Isolated;
-use sortie_workspace::commands::{CommandLimits, WorkspaceCommands};
+use sortie_workspace::commands::{BackgroundWatch, CommandLimits, WorkspaceCommands};
 use sortie_workspace::container::{Container, ContainerConfig, Engine};
 use sortie_workspace::egress::{AddressDialer, Proxy, ProxyLimits, Reach};
+use sortie_workspace::registries;
 use sortie_workspace::sandbox::{Limits, Sandbox, SandboxConfig, Toolchains};
 
 use crate::adopt::Repository;
@@ -50,6 +53,8 @@ pub(crate) struct Backends {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) settings: WorkspaceSettings,
     pub(crate) trusted: Vec<HostPattern>,
+    /// Counts the bytes of the task's connections.
+    pub(crate) network: Arc<NetworkMeter>,
     pub(crate) path_rules: PathRulesOf,
     /// Folders that no workspace shows.
     pub(crate) hidden: Vec<PathBuf>,
@@ -58,6 +63,7 @@ pub(crate) struct Backends {
 }
 
 /// Everybody's rules, the repository's once they are read.
+#[derive(Clone)]
 pub(crate) struct PathRulesOf {
     operators: Vec<Value>,
     from_repository: Arc<Repository>,
@@ -68,7 +74,7 @@ impl PathRulesOf {
         Self { operators: rules_in_force(wanted), from_repository: Arc::clone(from_repository) }
     }
 
-    fn rules(&self) -> PathRules {
+    pub(crate) fn rules(&self) -> PathRules {
         let theirs =
             self.from_repository.settings().map(|settings| settings.rule.as_slice()).unwrap_or_default();
         let theirs: Vec<_> = theirs.iter().map(|rule| json!(rule)).collect();
@@ -133,18 +139,20 @@ impl Workspaces for Backends {
         let proxy = self.proxy(&*isolated).await?;
         let mut environment = isolated.environment().to_vec();
         environment.extend(proxy_variables());
+        environment.extend(registries::variables(|name| std::env::var_os(name)));
         let commands = WorkspaceCommands::new(
             isolated.client().clone(),
             self.gate.seal(),
             environment,
             CommandLimits::default(),
-        );
+        )
+        .with_counters(isolated.counters())
+        .with_watch(Arc::new(Watch(self.journal.clone())));
         Ok(Arc::new(Running {
             isolated,
             proxy,
             commands: Arc::new(commands),
             files: Arc::clone(&self.files),
-            journal: self.journal.clone(),
         }))
     }
 }
@@ -196,8 +204,10 @@ impl Backends {
         let listener = isolated.client().listen(PROXY_PORT).await.map_err(PortError::internal)?;
         let facts = Arc::clone(&self.meter) as Arc<dyn FactsSource>;
         let reach = Reach::new(self.gate.defaults().clone(), self.trusted.clone(), Arc::clone(&facts));
+        let reach = reach.metered(Arc::clone(&self.network));
         let dialer = Arc::new(AddressDialer::new(self.gate.seal(), Arc::new(reach)));
-        Proxy::start(listener, Arc::clone(&self.gate), dialer, facts, ProxyLimits::default())
+        let (gate, network) = (Arc::clone(&self.gate), Arc::clone(&self.network));
+        Proxy::start(listener, gate, dialer, facts, ProxyLimits::default(), network)
             .map_err(PortError::internal)
     }
 }
@@ -217,12 +227,28 @@ fn proxy_variables() -> impl Iterator<Item = (String, String)> {
     to_proxy.into_iter().chain(past_it)
 }
 
+/// Writes down what runs in the background.
+struct Watch(TaskJournal);
+
+impl BackgroundWatch for Watch {
+    fn started(&self, command: &Background) {
+        let Background { id, command, .. } = command.clone();
+        self.0.append(Event::ProcessStarted { id, command });
+    }
+
+    fn ended(&self, command: &Background) {
+        let Background { id, command, age, exit } = command.clone();
+        let ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let exit = exit.map(|exit| exit.to_string()).unwrap_or_default();
+        self.0.append(Event::ProcessEnded { id, command, ms, exit });
+    }
+}
+
 struct Running {
     isolated: Box<dyn Isolated>,
     proxy: Proxy,
     commands: Arc<WorkspaceCommands>,
     files: Arc<dyn Files>,
-    journal: TaskJournal,
 }
 
 #[async_trait]
@@ -238,9 +264,5 @@ impl Workspace for Running {
     async fn stop(&self) {
         self.isolated.stop().await;
         self.proxy.stop().await;
-        // the gate's refusals are in the journal already; those of addresses are the proxy's alone
-        for refusal in self.proxy.refused() {
-            self.journal.note_refusal(refusal);
-        }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::action::ActionKind;
 use crate::conversation::Reply;
 use crate::facts::Phase;
-use crate::outcome::{Outcome, RefusedAction, TestCounts, Usage};
+use crate::outcome::{NetworkUse, Outcome, RefusedAction, TestCounts, Usage};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -145,6 +145,28 @@ pub enum Event {
         /// The tool's result for programs.
         details: Value,
     },
+    /// A command that a tool started lives on in the background. The decision
+    /// on it, which came before, is the intent.
+    #[serde(rename = "process.started")]
+    ProcessStarted {
+        /// Its id.
+        id: String,
+        /// Its arguments in one line.
+        command: String,
+    },
+    /// A command in the background ended: by itself, by a tool, or with the
+    /// work. An outcome.
+    #[serde(rename = "process.ended")]
+    ProcessEnded {
+        /// Its id.
+        id: String,
+        /// Its arguments in one line.
+        command: String,
+        /// How long it ran.
+        ms: u64,
+        /// How it ended, in words: `exit code 0`, `killed by signal 15`, `timed out`.
+        exit: String,
+    },
     /// A decision of the gate.
     #[serde(rename = "decision")]
     Decision {
@@ -168,6 +190,18 @@ pub enum Event {
         reason: Option<String>,
         /// What would allow it.
         remedy: Option<String>,
+    },
+    /// What the gate let pass was refused by the port that was to do it: an
+    /// address that is not public, or bytes beyond the task's.
+    #[serde(rename = "refused")]
+    Refused(RefusedAction),
+    /// The package managers named the hosts that they would contact.
+    #[serde(rename = "registries.learned")]
+    RegistriesLearned {
+        /// The managers that were asked.
+        managers: Vec<String>,
+        /// Their hosts, as network rules take them.
+        hosts: Vec<String>,
     },
     /// The tests ran.
     #[serde(rename = "tests.ran")]
@@ -234,6 +268,24 @@ pub struct Report {
     pub usage: Usage,
     /// What was refused on the way.
     pub refused: Vec<RefusedAction>,
+    /// Commands that still ran in the background at the end of the work, and
+    /// were ended with it.
+    #[serde(default)]
+    pub background: Vec<LeftRunning>,
+    /// What went over the network, of commands and of tools.
+    #[serde(default)]
+    pub network: NetworkUse,
+}
+
+/// A command that the work left running.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftRunning {
+    /// Its id.
+    pub id: String,
+    /// Its arguments in one line.
+    pub command: String,
+    /// How long it ran.
+    pub ms: u64,
 }
 
 /// The tests of a task.

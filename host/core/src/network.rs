@@ -13,6 +13,10 @@ pub enum NetworkRule {
     None,
     /// These hosts only.
     Hosts(Vec<HostPattern>),
+    /// The hosts that the package managers in use name, and these. Which
+    /// hosts that is, is asked in each task: the rule itself knows the others
+    /// alone.
+    Registries(Vec<HostPattern>),
     /// Every public address.
     All,
 }
@@ -28,19 +32,43 @@ pub struct HostPattern {
     port: Option<u16>,
 }
 
+/// What stands for the package managers' hosts in a rule.
+const REGISTRIES: &str = "registries";
+
 /// A text that is no network rule.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no network rule: use `none`, `all`, or hosts such as `example.org,*.example.org:8443`")]
+#[error(
+    "`{0}` is no network rule: use `none`, `all`, `registries`, or hosts such as `example.org,*.example.org:8443`, also `registries,example.org`"
+)]
 pub struct InvalidRule(String);
 
 impl NetworkRule {
-    /// Whether the rule lets a connection to this host and port through.
-    /// `host` may be in upper case, and end with a dot.
+    /// Whether the rule lets a connection to this host and port through,
+    /// beside those of the package managers. `host` may be in upper case, and
+    /// end with a dot.
     pub fn permits(&self, host: &str, port: u16) -> bool {
         match self {
             Self::None => false,
             Self::All => true,
-            Self::Hosts(patterns) => patterns.iter().any(|pattern| pattern.matches(host, port)),
+            Self::Hosts(patterns) | Self::Registries(patterns) => {
+                patterns.iter().any(|pattern| pattern.matches(host, port))
+            }
+        }
+    }
+
+    /// Whether the rule stands for the package managers' hosts, too.
+    pub fn wants_registries(&self) -> bool {
+        matches!(self, Self::Registries(_))
+    }
+
+    /// The rule that lets this host through as well.
+    pub fn and(&self, host: HostPattern) -> Self {
+        let with = |hosts: &[HostPattern]| [hosts, std::slice::from_ref(&host)].concat();
+        match self {
+            Self::None => Self::Hosts(vec![host]),
+            Self::Hosts(hosts) => Self::Hosts(with(hosts)),
+            Self::Registries(hosts) => Self::Registries(with(hosts)),
+            Self::All => Self::All,
         }
     }
 
@@ -48,7 +76,8 @@ impl NetworkRule {
     /// that is not public. A wildcard names nobody: whoever may add a name
     /// beneath it could point that at this machine or its neighbours.
     pub fn names(&self, host: &str, port: u16) -> bool {
-        matches!(self, Self::Hosts(patterns) if patterns.iter().any(|p| !p.subdomains && p.matches(host, port)))
+        let (Self::Hosts(patterns) | Self::Registries(patterns)) = self else { return false };
+        patterns.iter().any(|pattern| !pattern.subdomains && pattern.matches(host, port))
     }
 }
 
@@ -121,8 +150,8 @@ impl fmt::Display for HostPattern {
         }
         match self.host.as_str() {
             address if address.contains(':') => write!(f, "[{address}]")?,
-            // as a whole rule, `all` and `none` are not hosts: the dot makes them hosts again
-            word @ ("all" | "none") => write!(f, "{word}.")?,
+            // in a rule, these words are not hosts: the dot makes them hosts again
+            word @ ("all" | "none" | REGISTRIES) => write!(f, "{word}.")?,
             host => f.write_str(host)?,
         }
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
@@ -136,7 +165,12 @@ impl FromStr for NetworkRule {
         match text.trim() {
             "none" => Ok(Self::None),
             "all" => Ok(Self::All),
-            hosts => hosts.split(',').map(|h| h.trim().parse()).collect::<Result<_, _>>().map(Self::Hosts),
+            list => {
+                let (registries, hosts): (Vec<_>, Vec<_>) =
+                    list.split(',').map(str::trim).partition(|word| *word == REGISTRIES);
+                let hosts = hosts.into_iter().map(str::parse).collect::<Result<_, _>>()?;
+                Ok(if registries.is_empty() { Self::Hosts(hosts) } else { Self::Registries(hosts) })
+            }
         }
     }
 }
@@ -149,6 +183,10 @@ impl fmt::Display for NetworkRule {
             Self::Hosts(hosts) => {
                 let hosts: Vec<_> = hosts.iter().map(HostPattern::to_string).collect();
                 f.write_str(&hosts.join(","))
+            }
+            Self::Registries(hosts) => {
+                f.write_str(REGISTRIES)?;
+                hosts.iter().try_for_each(|host| write!(f, ",{host}"))
             }
         }
     }
@@ -203,8 +241,43 @@ mod tests {
 
     #[test]
     fn a_rule_reads_back_as_it_prints() {
-        for text in ["none", "all", "a.example,*.b.example:8443,[::1]:80", "all.", "none.:81"] {
+        for text in [
+            "none",
+            "all",
+            "a.example,*.b.example:8443,[::1]:80",
+            "all.",
+            "none.:81",
+            "registries",
+            "registries,a.example:81",
+            "registries.",
+        ] {
             assert_eq!(text.parse::<NetworkRule>().expect("a rule").to_string(), text);
+        }
+    }
+
+    #[test]
+    fn registries_stand_beside_hosts_in_any_order_and_are_no_host_themselves() {
+        let rule: NetworkRule = "a.example, registries".parse().expect("a rule");
+        assert_eq!(rule.to_string(), "registries,a.example");
+        assert!(rule.wants_registries() && rule.permits("a.example", 443) && rule.names("a.example", 443));
+        assert!(!rule.permits("registries", 443) && !rule.permits("b.example", 443));
+        let host: NetworkRule = "registries.".parse().expect("a rule");
+        assert!(!host.wants_registries() && host.permits("registries", 443));
+        for bad in ["registries,", "registries,a b", "registries;a.example"] {
+            assert!(bad.parse::<NetworkRule>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rule_with_one_more_host_keeps_what_it_had() {
+        for (rule, with) in [
+            ("none", "b.example"),
+            ("a.example", "a.example,b.example"),
+            ("registries", "registries,b.example"),
+            ("all", "all"),
+        ] {
+            let rule: NetworkRule = rule.parse().expect("a rule");
+            assert_eq!(rule.and("b.example".parse().expect("a host")).to_string(), with);
         }
     }
 
@@ -225,6 +298,7 @@ mod tests {
             ("[::1]", 80, "[::1]"),
             ("all", 443, "all."),
             ("none", 81, "none.:81"),
+            ("registries", 443, "registries."),
         ] {
             assert_eq!(HostPattern::only(host, port).expect("a pattern").to_string(), text);
             let rule: NetworkRule = text.parse().expect("a rule");

@@ -76,3 +76,21 @@ pub struct RefusedAction {
     /// What would allow it.
     pub remedy: Option<String>,
 }
+
+/// What a task moved over the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkUse {
+    /// Bytes sent to servers.
+    pub sent: u64,
+    /// Bytes received from servers.
+    pub received: u64,
+    /// The most bytes, sent and received together; none without a bound.
+    pub max: Option<u64>,
+}
+
+impl NetworkUse {
+    /// Whether nothing more may be moved.
+    pub fn is_spent(&self) -> bool {
+        self.max.is_some_and(|max| self.sent.saturating_add(self.received) >= max)
+    }
+}

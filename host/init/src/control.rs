@@ -71,9 +71,9 @@ pub(crate) fn serve(memory: Option<u64>) -> io::Result<Infallible> {
     loop {
         if let Role::Keeper = init.turn()? {
             // What belongs to process 1 alone must not stay open in a keeper.
-            let Init { control, seat, children, oom_score, .. } = init;
+            let Init { control, seat, children, oom_score, watchdog, .. } = init;
             drop((children, oom_score));
-            keeper::serve(control, seat);
+            keeper::serve(control, seat, watchdog.map(|watchdog| watchdog.kills()));
         }
     }
 }
@@ -96,7 +96,7 @@ impl Init {
             ready: None,
             orphans: Orphans::default(),
             sweeping: false,
-            watchdog: memory.map(Watchdog::new),
+            watchdog: memory.map(Watchdog::new).transpose()?,
             oom_score,
         })
     }

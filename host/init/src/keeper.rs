@@ -19,6 +19,7 @@ use rustix::process::{
 
 use crate::descriptors;
 use crate::failure::Failure;
+use crate::memory::Kills;
 use crate::protocol::{Cause, Event, Order, Request, Status, Step};
 use crate::seat::Seat;
 use crate::signals;
@@ -26,7 +27,7 @@ use crate::signals;
 use start::{Begun, Start, begin};
 
 /// Serves requests for as long as there is nothing left to hold and the seat is free; then leaves the process.
-pub(crate) fn serve(control: OwnedFd, seat: Seat) -> ! {
+pub(crate) fn serve(control: OwnedFd, seat: Seat, kills: Option<Kills>) -> ! {
     if set_child_subreaper(Some(getpid())).is_ok() {
         // Forked because a request was there. Whoever sat down meanwhile may have taken it.
         let mut place = Place { seat: &seat, seated: false };
@@ -34,7 +35,7 @@ pub(crate) fn serve(control: OwnedFd, seat: Seat) -> ! {
         loop {
             match next {
                 Ok(Some((channel, streams))) => {
-                    if let Left::Something = run(channel, streams, &mut place) {
+                    if let Left::Something = run(channel, streams, &mut place, kills) {
                         break;
                     }
                 }
@@ -102,9 +103,10 @@ enum Left {
     Something,
 }
 
-fn run(channel: OwnedFd, streams: Vec<OwnedFd>, place: &mut Place<'_>) -> Left {
+fn run(channel: OwnedFd, streams: Vec<OwnedFd>, place: &mut Place<'_>, kills: Option<Kills>) -> Left {
+    let kills = kills.map(|kills| (kills, kills.count()));
     match begin(&channel, streams) {
-        Ok(begun) => Keeper { channel, begun, place, order: Vec::new() }.watch(),
+        Ok(begun) => Keeper { channel, begun, place, order: Vec::new(), kills }.watch(),
         Err(failure) => {
             failure.report(&channel);
             Left::Nothing
@@ -125,6 +127,8 @@ struct Keeper<'a, 'seat> {
     place: &'a mut Place<'seat>,
     /// The first byte of an order whose second is still to come.
     order: Vec<u8>,
+    /// Who counts kills for memory, and what stood there when the command began.
+    kills: Option<(Kills, u32)>,
 }
 
 impl Keeper<'_, '_> {
@@ -233,7 +237,8 @@ impl Keeper<'_, '_> {
             (Some(code), _) => Status::Code(small(code)),
             (None, signal) => Status::Signal(small(signal.unwrap_or(libc::SIGKILL))),
         };
-        let exited = Event::Exited { cause, status }.encode();
+        let memory = self.kills.is_some_and(|(kills, before)| kills.count() != before);
+        let exited = Event::Exited { cause, status, memory }.encode();
         if let Start::Unsaid { event, terminal: None, .. } = &self.begun.start {
             // Both at one stroke: one wake-up of the host.
             self.send(&[event.as_slice(), &exited].concat(), None);

@@ -5,8 +5,11 @@
 //! the sum errs on the high side.
 
 use std::fs;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::processes;
@@ -19,12 +22,46 @@ const EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct Watchdog {
     limit: u64,
     next: Instant,
+    kills: Kills,
+}
+
+/// How many processes were killed for the limit, as process 1 counts and its forks can read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kills(&'static AtomicU32);
+
+impl Kills {
+    /// Memory that stays the same through a fork. It is never given back: there is one for each workspace.
+    fn new() -> rustix::io::Result<Self> {
+        #[expect(unsafe_code, reason = "the standard library has no memory that two processes share")]
+        // SAFETY: the kernel chooses the place, so nothing of ours is there; what it gives is zeroed, aligned to a
+        // page, large enough for the number, and never unmapped. All access to it is atomic.
+        let number = unsafe {
+            let place = mmap_anonymous(
+                ptr::null_mut(),
+                size_of::<AtomicU32>(),
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+            )?;
+            &*place.cast::<AtomicU32>()
+        };
+        Ok(Self(number))
+    }
+
+    /// The number so far.
+    pub(crate) fn count(self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl Watchdog {
     /// Watches for more than `limit` bytes.
-    pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, next: Instant::now() + EVERY }
+    pub(crate) fn new(limit: u64) -> rustix::io::Result<Self> {
+        Ok(Self { limit, next: Instant::now() + EVERY, kills: Kills::new()? })
+    }
+
+    /// Counts those that it kills.
+    pub(crate) fn kills(&self) -> Kills {
+        self.kills
     }
 
     /// Time until the next look.
@@ -45,6 +82,8 @@ impl Watchdog {
             return;
         }
         if let Some(largest) = sizes.into_iter().max().and_then(|(_, pid)| Pid::from_raw(pid)) {
+            // First, or whoever sees the death could find nothing counted.
+            self.kills.0.fetch_add(1, Ordering::Release);
             let _ = kill_process(largest, Signal::KILL);
         }
     }

@@ -1,38 +1,114 @@
-//! Archive: the change is kept, the workspace released. Nothing here fails a
-//! task: what cannot be done is told.
+//! Archive: the change is kept, the workspace archived and released. Nothing
+//! here fails a task: what cannot be done is told.
 
 #![expect(clippy::disallowed_methods, reason = "writes what is kept of a task into its folder")]
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::time::Instant;
 
-use sortie_agent::Journal as _;
+use async_trait::async_trait;
+use sortie_agent::{Ended, Journal as _};
 use sortie_core::Actor;
 use sortie_core::action::{Against, FileRead, ReadOperation};
-use sortie_policy::ports::Workspace;
+use sortie_core::event::{Event, Report};
+use sortie_policy::ports::PortError;
 
-use crate::run::TaskRun;
+use crate::run::{Progress, TaskRun};
 
 /// Bytes of the change that are kept.
 const DIFF_MAX: u32 = 8 << 20;
 
+/// Keeps what is left of a task once its workspace has stopped.
+#[async_trait]
+pub trait Archiver: Send + Sync {
+    /// Archives a task, if the settings want that of tasks that end like it,
+    /// and then removes archives that the settings do not keep any longer.
+    ///
+    /// # Errors
+    /// If it cannot be archived; then there is no half of it either.
+    async fn archive(&self, remains: Remains) -> Result<Archived, PortError>;
+}
+
+/// What is left of a task.
+#[derive(Clone, Debug)]
+pub struct Remains {
+    /// Root of the work tree. Nothing runs in it any more.
+    pub work_tree: PathBuf,
+    /// Folder of large outputs.
+    pub blobs: PathBuf,
+    /// The change as a unified diff; not there if nothing was checked out.
+    pub diff: PathBuf,
+    /// The commit that the task began from, if it came that far.
+    pub base: Option<String>,
+    /// The report of the task, which its journal will end with.
+    pub report: Report,
+}
+
+/// What came of an archive. The texts say for people what is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Archived {
+    /// The settings want none.
+    Unwanted,
+    /// All of the workspace is in it that should be.
+    Whole(String),
+    /// Something that should be in it was too large, or could not be read.
+    Partial(String),
+}
+
 impl TaskRun {
-    pub(crate) async fn archive(&self, workspace: Option<Arc<dyn Workspace>>, delivered: bool) {
+    /// Ends the workspace and keeps what is left of the task.
+    pub(crate) async fn archive(&self, ended: Ended, mut progress: Progress) -> Report {
         // first: whatever still runs in there must not change what is kept
-        if let Some(workspace) = workspace {
+        if let Some(workspace) = progress.workspace.take() {
             workspace.stop().await;
         }
         if let Err(why) = self.keep_diff().await {
             tracing::debug!(why, "no diff is kept");
         }
-        if delivered
+        let delivered = progress.delivered.is_some();
+        let report = self.report(ended, progress);
+        let archived = self.keep_workspace(&report).await;
+        // what is nowhere else stays
+        let is_safe = delivered || matches!(archived, Some(Archived::Whole(_)));
+        if is_safe
             && !self.plan.keep
             && let Err(why) = self.release().await
         {
             self.warn(format!("the workspace is not removed: {why}"));
         }
+        report
     }
 
-    /// The journal has to know of the delivery before the work is nowhere else.
+    /// Whether the task was cancelled does not matter here: somebody may want
+    /// to look at what it came to.
+    async fn keep_workspace(&self, report: &Report) -> Option<Archived> {
+        let remains = Remains {
+            work_tree: self.folder.work_tree(),
+            blobs: self.folder.blobs(),
+            diff: self.folder.diff(),
+            base: self.base.get().cloned(),
+            report: report.clone(),
+        };
+        self.journal_append(Event::StepStarted { step: "archive".into(), detail: String::new() });
+        if let Err(error) = self.journal.commit().await {
+            self.warn(format!("the workspace is not archived: {error}"));
+            return None;
+        }
+        let started = Instant::now();
+        let archived = self.archiver.archive(remains).await;
+        let detail = match &archived {
+            Ok(Archived::Unwanted) => Ok("the settings want none".to_owned()),
+            Ok(Archived::Whole(what) | Archived::Partial(what)) => Ok(what.clone()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Ok(Archived::Partial(what)) = &archived {
+            self.warn(format!("the archive lacks a part of the workspace: {what}"));
+        }
+        self.end_step("archive", started, detail);
+        archived.ok()
+    }
+
+    /// The journal has to know of the delivery, or the archive, before the work is nowhere else.
     async fn release(&self) -> Result<(), String> {
         self.journal.commit().await.map_err(|error| error.to_string())?;
         self.folder.remove_workspace().map_err(|error| error.to_string())

@@ -7,7 +7,7 @@ use sortie_core::Actor;
 use sortie_core::action::Exec;
 use sortie_core::event::Event;
 use sortie_core::text::one_line;
-use sortie_policy::ports::{Chunk, Exit, Workspace};
+use sortie_policy::ports::{Chunk, CommandLimit, Exit, LimitReached, Workspace};
 
 use crate::run::{RunError, TaskRun, port};
 
@@ -20,6 +20,8 @@ const LINE_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) exit: Exit,
+    /// Limits that were reached meanwhile.
+    pub(crate) limits: Vec<LimitReached>,
     /// The last lines of what it printed.
     pub(crate) tail: String,
 }
@@ -31,11 +33,17 @@ impl Finished {
 
     /// How it failed, with its last lines.
     pub(crate) fn failure(&self) -> String {
-        let how = match self.exit {
+        let mut how = match self.exit {
             Exit::Code(code) => format!("exit status {code}"),
             Exit::Signal(signal) => format!("killed by signal {signal}"),
             Exit::TimedOut => "its time ran out".to_owned(),
         };
+        // that output was dropped has nothing to do with a failure: the tail is here
+        let limits = self.limits.iter().filter(|reached| reached.limit != CommandLimit::Output);
+        let limits: Vec<_> = limits.map(ToString::to_string).collect();
+        if !limits.is_empty() {
+            how.push_str(&format!("; limits reached: {}", limits.join(", ")));
+        }
         format!("{how}\n{}", self.tail)
     }
 }
@@ -58,8 +66,11 @@ impl TaskRun {
                         self.journal_append(Event::Progress { text: line });
                     }
                 }
-                Some(Chunk::Exit(ended)) => return Ok(Finished { exit: ended.exit, tail: tail.text() }),
-                None => {}
+                Some(Chunk::Exit(ended)) => {
+                    return Ok(Finished { exit: ended.exit, limits: ended.limits, tail: tail.text() });
+                }
+                // only in the background
+                Some(Chunk::Skipped(_)) | None => {}
             }
         }
     }
@@ -111,6 +122,16 @@ mod tests {
             tail.push(&[b'x'; 4096]);
         }
         assert!(tail.text().len() <= LINE_MAX + "…".len());
+    }
+
+    #[test]
+    fn a_failure_names_the_limits_that_were_reached_with_their_values() {
+        let reached = |limit, value| LimitReached { limit, value };
+        let limits = vec![reached(CommandLimit::IdleTimeout, 70), reached(CommandLimit::Output, 9)];
+        let finished = Finished { exit: Exit::TimedOut, limits, tail: "asking".into() };
+        assert_eq!(finished.failure(), "its time ran out; limits reached: idle_timeout_ms = 70\nasking");
+        let finished = Finished { exit: Exit::Code(3), limits: Vec::new(), tail: "no".into() };
+        assert_eq!(finished.failure(), "exit status 3\nno");
     }
 
     #[test]

@@ -33,11 +33,7 @@ impl TaskRun {
     /// what it would have installed.
     pub(crate) async fn detect_install(&self, workspace: &dyn Workspace) -> Result<Vec<Detected>, RunError> {
         let files = workspace.files();
-        let survey = files.survey_glob("*", 10_000).await.map_err(port("look for manifests"))?;
-        let read = FileRead { operation: ReadOperation::Glob { pattern: "*".into() }, paths: survey.paths };
-        let permit = self.gate.permit(&Actor::Host, read).await?;
-        let names: BTreeSet<_> =
-            files.glob(permit).await.map_err(port("look for manifests"))?.into_iter().collect();
+        let names = self.root_names(workspace).await?;
         let is_python = |name: &String| PYTHON.contains(&name.as_str()) || is_requirements(name);
         let uses_pytest = names.iter().any(is_python) && {
             let query = SearchQuery {
@@ -49,6 +45,17 @@ impl TaskRun {
             !files.survey_search(&query).await.map_err(port("look for tests"))?.paths.is_empty()
         };
         Ok(detect(&names, uses_pytest))
+    }
+}
+
+impl TaskRun {
+    /// What lies in the root of the work tree.
+    pub(crate) async fn root_names(&self, workspace: &dyn Workspace) -> Result<BTreeSet<String>, RunError> {
+        let files = workspace.files();
+        let survey = files.survey_glob("*", 10_000).await.map_err(port("look for manifests"))?;
+        let read = FileRead { operation: ReadOperation::Glob { pattern: "*".into() }, paths: survey.paths };
+        let permit = self.gate.permit(&Actor::Host, read).await?;
+        Ok(files.glob(permit).await.map_err(port("look for manifests"))?.into_iter().collect())
     }
 }
 
@@ -117,7 +124,7 @@ fn python(names: &BTreeSet<String>, uses_pytest: bool) -> Vec<Detected> {
 
 /// `requirements.txt` and the lists of what tests and developers need, however
 /// their names are put together; nothing that a shell would take apart.
-fn is_requirements(name: &str) -> bool {
+pub(crate) fn is_requirements(name: &str) -> bool {
     const PARTS: [&str; 6] = ["requirements", "dev", "development", "test", "tests", "testing"];
     let Some(stem) = name.strip_suffix(".txt") else { return false };
     let mut parts = stem.split(['-', '_', '.']);

@@ -75,12 +75,6 @@ impl TaskJournal {
         unpoisoned(&self.0.refused).clone()
     }
 
-    /// Notes a refusal that no policy made, such as that of an address, for
-    /// the task's report.
-    pub fn note_refusal(&self, refusal: RefusedAction) {
-        self.0.note_refusal(refusal);
-    }
-
     /// Writes the last event, and the outcome with it.
     ///
     /// # Errors
@@ -120,6 +114,9 @@ impl Inner {
     }
 
     fn note_decision(&self, event: &Event) {
+        if let Event::Refused(refused) = event {
+            self.note_refusal(refused.clone());
+        }
         if let Event::Decision { kind, target, decision, policy, rule, reason, remedy, .. } = event
             && decision != "allow"
         {

@@ -7,17 +7,20 @@
 //! only through the ports of `sortie-policy`, for permits of the gate.
 
 mod archive;
+mod background;
 mod command;
 mod deliver;
 mod folder;
 mod install;
 mod journal;
 mod prepare;
+mod registries;
 mod run;
 mod store;
 mod tests_run;
 mod work;
 
+pub use archive::{Archived, Archiver, Remains};
 pub use folder::{FolderError, TaskFolder};
 pub use journal::{Listener, TaskJournal};
 pub use run::{Adopt, Adopted, Install, Parts, Plan, RunError, TaskRun, Toolmaker};

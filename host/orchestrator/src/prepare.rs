@@ -43,11 +43,12 @@ impl TaskRun {
             self.adopt.adopt(self.plan.limits).await.map_err(port("read the repository's settings"))?;
         let workspace = self.start_workspace().await?;
         *up = Some(Arc::clone(&workspace));
+        self.learn_registries(&*workspace, adopted.wants_registries).await?;
         let tools = tools.tools(&workspace).await.map_err(port("load the tools"))?;
         let mut situation =
             format!("The base commit is {base}; the task's branch is {}.\n", self.plan.branch);
         let install = adopted.install.as_ref().unwrap_or(&self.plan.install);
-        situation.push_str(&self.install(&*workspace, install).await?);
+        situation.push_str(&self.install(&*workspace, install, adopted.limits.setup_idle).await?);
         let baseline = self.run_tests(&*tools, None, "baseline").await?;
         situation.push_str(&baseline.as_ref().map_or_else(
             || "Baseline: no tests were found.\n".to_owned(),
@@ -73,6 +74,7 @@ impl TaskRun {
         self.step("clone", self.plan.repository.clone(), |base: &String| base.clone(), async {
             let permit = self.gate.permit(&Actor::Host, fetch).await?;
             let base = self.repository.fetch(permit).await.map_err(port("clone"))?;
+            drop(self.base.set(base.clone()));
             self.repository.check_out().await.map_err(port("check out"))?;
             Ok::<_, RunError>(base)
         })
@@ -95,7 +97,12 @@ impl TaskRun {
     }
 
     /// Installs dependencies; returns what the model is told of it.
-    async fn install(&self, workspace: &dyn Workspace, install: &Install) -> Result<String, RunError> {
+    async fn install(
+        &self,
+        workspace: &dyn Workspace,
+        install: &Install,
+        idle: Option<Duration>,
+    ) -> Result<String, RunError> {
         let commands: Vec<String> = match install {
             Install::Skip => Vec::new(),
             Install::Command(command) => vec![command.clone()],
@@ -111,7 +118,7 @@ impl TaskRun {
         };
         let mut told = String::new();
         for command in commands {
-            match self.install_with(workspace, &command).await {
+            match self.install_with(workspace, &command, idle).await {
                 Ok(()) => told.push_str(&format!("Set-up ran `{command}`.\n")),
                 // a guess may fail where the task can still be done; a command that somebody set may not
                 Err(RunError::SetUp(failure)) if *install == Install::Detect => {
@@ -125,10 +132,16 @@ impl TaskRun {
         Ok(told)
     }
 
-    async fn install_with(&self, workspace: &dyn Workspace, command: &str) -> Result<(), RunError> {
+    async fn install_with(
+        &self,
+        workspace: &dyn Workspace,
+        command: &str,
+        idle: Option<Duration>,
+    ) -> Result<(), RunError> {
         let exec = Exec {
             argv: vec!["sh".into(), "-c".into(), command.into()],
             timeout_ms: u64::try_from(SETUP_TIME.as_millis()).ok(),
+            idle_timeout_ms: idle.and_then(|idle| u64::try_from(idle.as_millis()).ok()),
             ..Exec::default()
         };
         self.step("install", command, |()| command.to_owned(), async {

@@ -2,17 +2,20 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sortie_agent::{Agent, AgentError, Ended, Journal, JournalError, Limits, Meter};
-use sortie_core::event::{Event, Report, TestReport};
+use sortie_core::event::{Event, LeftRunning, Report, TestReport};
 use sortie_core::{Outcome, Phase, TaskId};
-use sortie_policy::ports::{ErrorCode, Model, PortError, Repository, Tools, Workspace, Workspaces};
+use sortie_policy::ports::{
+    ErrorCode, Model, NetworkMeter, PortError, Repository, Tools, Workspace, Workspaces,
+};
 use sortie_policy::{Gate, Refusal};
 use tokio_util::sync::CancellationToken;
 
+use crate::archive::Archiver;
 use crate::folder::TaskFolder;
 use crate::journal::TaskJournal;
 use crate::tests_run::TestRun;
@@ -55,7 +58,7 @@ pub struct Plan {
     pub limits: Limits,
     /// Whether the branch is pushed at the end.
     pub push: bool,
-    /// Whether work tree and home are kept after a delivery.
+    /// Whether work tree and home stay in place after the end.
     pub keep: bool,
 }
 
@@ -66,6 +69,8 @@ pub struct Adopted {
     pub install: Option<Install>,
     /// The budgets, no larger than before.
     pub limits: Limits,
+    /// Whether its own network rules say `registries`.
+    pub wants_registries: bool,
 }
 
 /// Reads the repository's own settings from the fresh checkout.
@@ -105,8 +110,12 @@ pub struct Parts {
     pub adopt: Arc<dyn Adopt>,
     /// Makes the workspace.
     pub workspaces: Arc<dyn Workspaces>,
+    /// Counts the bytes of the task's connections.
+    pub network: Arc<NetworkMeter>,
     /// Makes the tools.
     pub tools: Arc<dyn Toolmaker>,
+    /// Keeps what is left.
+    pub archiver: Arc<dyn Archiver>,
     /// The model.
     pub model: Arc<dyn Model>,
     /// Ends the task.
@@ -164,17 +173,22 @@ pub struct TaskRun {
     pub(crate) repository: Arc<dyn Repository>,
     pub(crate) adopt: Arc<dyn Adopt>,
     pub(crate) workspaces: Arc<dyn Workspaces>,
+    pub(crate) network: Arc<NetworkMeter>,
     pub(crate) model: Arc<dyn Model>,
+    pub(crate) archiver: Arc<dyn Archiver>,
+    /// The commit that the task begins from, once it is known.
+    pub(crate) base: OnceLock<String>,
     pub(crate) cancel: CancellationToken,
 }
 
 /// What the phases learn on their way.
 #[derive(Default)]
-struct Progress {
-    workspace: Option<Arc<dyn Workspace>>,
+pub(crate) struct Progress {
+    pub(crate) workspace: Option<Arc<dyn Workspace>>,
     baseline: Option<TestRun>,
     last: Option<TestRun>,
-    delivered: Option<String>,
+    pub(crate) delivered: Option<String>,
+    pub(crate) background: Vec<LeftRunning>,
 }
 
 impl TaskRun {
@@ -185,9 +199,36 @@ impl TaskRun {
     /// # Errors
     /// If the journal cannot take the report.
     pub async fn run(plan: Plan, parts: Parts) -> Result<(Report, Option<RunError>), RunError> {
-        let Parts { gate, journal, meter, folder, repository, adopt, workspaces, tools, model, cancel } =
-            parts;
-        let run = Self { plan, gate, journal, meter, folder, repository, adopt, workspaces, model, cancel };
+        let Parts {
+            gate,
+            journal,
+            meter,
+            folder,
+            repository,
+            adopt,
+            workspaces,
+            network,
+            tools,
+            archiver,
+            model,
+            cancel,
+        } = parts;
+        let base = OnceLock::new();
+        let run = Self {
+            plan,
+            gate,
+            journal,
+            meter,
+            folder,
+            repository,
+            adopt,
+            workspaces,
+            network,
+            model,
+            archiver,
+            base,
+            cancel,
+        };
         run.journal_append(Event::TaskStarted {
             task: run.plan.id.to_string(),
             prompt: run.plan.prompt.clone(),
@@ -205,8 +246,9 @@ impl TaskRun {
                 (Ended { outcome: error.outcome(), title: String::new(), summary }, Some(error))
             }
         };
-        run.phase(Phase::Archive, run.archive(progress.workspace.take(), progress.delivered.is_some())).await;
-        let report = run.report(ended, progress);
+        // also where the work did not come to its end
+        run.end_background(&mut progress).await;
+        let report = run.phase(Phase::Archive, run.archive(ended, progress)).await;
         let outcome = report.outcome;
         run.journal.end(Event::TaskEnded(Box::new(report.clone())), outcome).await?;
         Ok((report, error))
@@ -224,7 +266,9 @@ impl TaskRun {
             limits: prepared.limits,
             cancel: self.cancel.clone(),
         };
-        let mut ended = self.phase(Phase::Work, self.work(&agent, &prepared)).await?;
+        let ended = self.phase(Phase::Work, self.work(&agent, &prepared)).await;
+        self.end_background(progress).await;
+        let mut ended = ended?;
         if !matches!(ended.outcome, Outcome::Done | Outcome::Partial) {
             return Ok(ended);
         }
@@ -283,7 +327,7 @@ impl TaskRun {
         }
     }
 
-    fn end_step(&self, step: &str, started: Instant, result: Result<String, String>) {
+    pub(crate) fn end_step(&self, step: &str, started: Instant, result: Result<String, String>) {
         let ok = result.is_ok();
         let detail = result.unwrap_or_else(|error| error);
         self.journal_append(Event::StepEnded { step: step.into(), ms: millis(started), ok, detail });
@@ -303,7 +347,7 @@ impl TaskRun {
         format!("{}{separator}{}", self.model.provider(), self.model.name())
     }
 
-    fn report(&self, ended: Ended, progress: Progress) -> Report {
+    pub(crate) fn report(&self, ended: Ended, progress: Progress) -> Report {
         let delivered = progress.delivered;
         Report {
             task: self.plan.id.to_string(),
@@ -318,6 +362,8 @@ impl TaskRun {
             },
             usage: self.meter.usage(),
             refused: self.journal.refused(),
+            background: progress.background,
+            network: self.network.used(),
         }
     }
 }

@@ -16,8 +16,10 @@ use std::hash::{Hash as _, Hasher};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 use sortie_core::digest::Digest;
 use wasmtime::Engine;
@@ -79,6 +81,7 @@ impl Cache {
                 return None;
             }
         };
+        note_use(&path);
         let Some(code) = self.verified(digest, &bytes) else {
             tracing::warn!(path = %path.display(), "an artefact was not written by this host: compiling again");
             return None;
@@ -99,8 +102,9 @@ impl Cache {
         let path = self.path(digest);
         let written = component.serialize().map_err(io::Error::other).and_then(|code| {
             let mac = self.mac(digest, &code).finalize().into_bytes();
-            write_aside(&self.folder, &[MAGIC, &mac, &code])
-                .and_then(|aside| fs::rename(&aside, &path).inspect_err(|_| drop(fs::remove_file(&aside))))
+            write_aside(&self.folder, &[MAGIC, &mac, &code]).and_then(|(aside, _lock)| {
+                fs::rename(&aside, &path).inspect_err(|_| drop(fs::remove_file(&aside)))
+            })
         });
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "an artefact cannot be kept");
@@ -180,7 +184,7 @@ fn read_or_make_key(folder: &Path) -> Result<[u8; KEY_BYTES], CacheError> {
         }
         let mut key = [0; KEY_BYTES];
         getrandom::fill(&mut key).map_err(|error| unusable(io::Error::other(error.to_string())))?;
-        let aside = write_aside(folder, &[&key]).map_err(unusable)?;
+        let (aside, _lock) = write_aside(folder, &[&key]).map_err(unusable)?;
         // a link, because it fails where another process has just made a key
         let linked = fs::hard_link(&aside, &path);
         fs::remove_file(&aside).map_err(unusable)?;
@@ -213,14 +217,62 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a new file of an unused name.
-fn write_aside(folder: &Path, parts: &[&[u8]]) -> io::Result<PathBuf> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    let path = folder.join(format!(".{:016x}.new", u64::from_le_bytes(random)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    let written = parts.iter().try_for_each(|part| file.write_all(part));
-    written.inspect_err(|_| drop(fs::remove_file(&path))).map(|()| path)
+/// Writes a new file of an unused name. It is locked for as long as the file
+/// that comes with its path lives: so a sweep leaves it alone.
+fn write_aside(folder: &Path, parts: &[&[u8]]) -> io::Result<(PathBuf, File)> {
+    loop {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+        let path = folder.join(format!(".{:016x}.new", u64::from_le_bytes(random)));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        // a sweep between the two calls may have taken it for left over
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() || file.metadata()?.nlink() == 0 {
+            continue;
+        }
+        let written = parts.iter().try_for_each(|part| file.write_all(part));
+        return written.inspect_err(|_| drop(fs::remove_file(&path))).map(|()| (path, file));
+    }
+}
+
+/// How often the use of an artefact is noted.
+const NOTED: Duration = Duration::from_secs(86_400);
+
+/// Notes by an artefact's time that it is in use. Its MAC does not cover that.
+fn note_use(path: &Path) {
+    let now = SystemTime::now();
+    let is_old = fs::metadata(path)
+        .and_then(|metadata| metadata.modified())
+        .is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > NOTED));
+    if is_old {
+        // at worst it is compiled again, some day
+        drop(open_regular(path).and_then(|(file, _)| file.set_modified(now)));
+    }
+}
+
+/// Clears up a cache: removes files whose writers were killed, and, where
+/// `unused` says for how long, artefacts that nobody used. Returns how many
+/// files were removed. A folder that others may write to is left alone.
+pub fn sweep_cache(folder: &Path, unused: Option<Duration>) -> usize {
+    let is_ours = fs::symlink_metadata(folder).is_ok_and(|there| check_private(folder, &there, true).is_ok());
+    if !is_ours {
+        return 0;
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| sweep_file(&entry.path(), unused)).count()
+}
+
+fn sweep_file(path: &Path, unused: Option<Duration>) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+    let surplus = if name.starts_with('.') && name.ends_with(".new") {
+        open_regular(path)
+            .is_ok_and(|(file, _)| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok())
+    } else if let (Some(unused), true) = (unused, name.ends_with(".artefact")) {
+        let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+        modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > unused))
+    } else {
+        false
+    };
+    surplus && fs::remove_file(path).is_ok()
 }
 
 #[cfg(test)]
@@ -312,6 +364,31 @@ mod tests {
         let other = Engine::new(wasmtime::Config::new().epoch_interruption(true)).expect("an engine");
         let other = Cache::open(&folder, &other).expect("opens");
         assert_ne!(cache.path(&digest), other.path(&digest));
+    }
+
+    #[test]
+    fn a_sweep_takes_abandoned_files_and_unused_code_and_leaves_what_is_in_use() {
+        let (_outer, folder) = folder();
+        let (engine, cache, digest) = filled(&folder);
+        let artefact = cache.path(&digest);
+        let age = |days: u64| {
+            let at = SystemTime::now() - Duration::from_secs(days * 86_400);
+            File::open(&artefact).and_then(|file| file.set_modified(at)).expect("ages");
+        };
+        let month = Some(Duration::from_secs(30 * 86_400));
+        let (aside, lock) = write_aside(&folder, &[b"half"]).expect("writes");
+        fs::write(folder.join("notes"), "not ours").expect("writes");
+        age(40);
+        assert_eq!(sweep_cache(&folder, None), 0, "being written, or merely old");
+        assert!(cache.load(&engine, &digest).is_some());
+        assert_eq!(sweep_cache(&folder, month), 0, "it was used just now");
+        drop(lock);
+        assert_eq!(sweep_cache(&folder, None), 1);
+        assert!(!aside.exists());
+        age(40);
+        assert_eq!(sweep_cache(&folder, month), 1);
+        assert!(cache.load(&engine, &digest).is_none());
+        assert!(folder.join("notes").exists() && folder.join("key").exists());
     }
 
     #[test]

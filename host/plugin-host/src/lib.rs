@@ -44,7 +44,7 @@ mod task;
 mod tool;
 mod toolbox;
 
-pub use cache::CacheError;
+pub use cache::{CacheError, sweep_cache};
 pub use error::{LoadError, Problem};
 pub use grants::{GitGrant, GrantError, Grants};
 pub use host::{HostConfig, HostError, Plugin, PluginHost};

@@ -1,11 +1,11 @@
 //! What the tools of a task act on.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sortie_policy::Gate;
-use sortie_policy::ports::{Commands, ErrorCode, Files, HttpClient, PortError, Repository};
+use sortie_policy::ports::{Background, Commands, ErrorCode, Files, HttpClient, PortError, Repository};
 
 use crate::log::{PluginLog, ProgressSink};
 
@@ -30,7 +30,7 @@ pub struct TaskContext {
     pub max_call: Duration,
 }
 
-/// Detached commands of a task.
+/// Detached commands of a task that run at a time.
 const DETACHED: usize = 256;
 
 /// A task's context, and what its calls leave to one another.
@@ -45,19 +45,44 @@ impl Task {
         Self { context, detached: Mutex::default() }
     }
 
-    /// Whether one more command may be detached.
-    pub(crate) fn may_detach(&self) -> bool {
-        self.detached.lock().unwrap_or_else(PoisonError::into_inner).len() < DETACHED
+    /// Whether one more command may be detached. Those that ended do not
+    /// count, and those that the workspace has forgotten are forgotten here.
+    pub(crate) fn check_room(&self) -> Result<(), PortError> {
+        // locked before the look, so that one who detaches meanwhile is not forgotten
+        let mut owners = self.owners();
+        let known = self.context.commands.background();
+        let running = known.iter().filter(|command| command.exit.is_none()).count();
+        owners.retain(|id, _| known.iter().any(|command| command.id == *id));
+        if running < DETACHED {
+            return Ok(());
+        }
+        Err(PortError::new(
+            ErrorCode::Unavailable,
+            format!(
+                "{DETACHED} commands of this task run in the background, which is the most; end one first"
+            ),
+        ))
     }
 
     pub(crate) fn detached(&self, id: &str, plugin: &str) {
-        self.detached.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), plugin.to_owned());
+        self.owners().insert(id.to_owned(), plugin.to_owned());
+    }
+
+    /// The detached commands of a plugin, oldest first.
+    pub(crate) fn background_of(&self, plugin: &str) -> Vec<Background> {
+        let owners = self.owners();
+        let known = self.context.commands.background().into_iter();
+        known.filter(|command| owners.get(&command.id).is_some_and(|owner| owner == plugin)).collect()
+    }
+
+    fn owners(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.detached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A plugin takes up its own commands only: another's were started under
     /// the other's grants.
     pub(crate) fn check_owner(&self, id: &str, plugin: &str) -> Result<(), PortError> {
-        match self.detached.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+        match self.owners().get(id) {
             Some(owner) if owner == plugin => Ok(()),
             _ => Err(PortError::new(
                 ErrorCode::NotFound,

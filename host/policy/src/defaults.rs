@@ -4,6 +4,8 @@ use sortie_core::action::{Action, ActionKind};
 use sortie_core::network::{HostPattern, NetworkRule};
 use sortie_core::{Facts, Phase};
 
+use crate::registries::Registries;
+
 /// What holds for this task where every policy abstains.
 #[derive(Clone, Debug)]
 pub struct Defaults {
@@ -15,6 +17,8 @@ pub struct Defaults {
     pub setup_network: NetworkRule,
     /// Where all later phases, and tools, may connect to.
     pub agent_network: NetworkRule,
+    /// What `registries` stands for in these rules.
+    pub registries: Registries,
 }
 
 impl Defaults {
@@ -46,13 +50,18 @@ impl Defaults {
         let Some((host, port)) = host_and_port(action) else {
             return Some(("it names no host".into(), None));
         };
-        if rule.permits(&host, port) {
+        if self.registries.permit(rule, &host, port) {
             return None;
         }
-        let setting = if facts.phase == Phase::Prepare { "network.setup" } else { "network.agent" };
         // the host's name is the workspace's choice: as a rule, it must allow that host and no more
         let remedy = HostPattern::only(&host, port).map(|host| {
-            format!("`{setting} = \"{host}\"` in the settings, or `--network {host}`, would allow it")
+            let rule = rule.and(host);
+            match facts.phase {
+                Phase::Prepare => format!("`network.setup = \"{rule}\"` in the settings would allow it"),
+                _ => format!(
+                    "`network.agent = \"{rule}\"` in the settings, or `--network {rule}`, would allow it"
+                ),
+            }
         });
         Some((format!("the network rule of this phase is `{rule}`"), remedy))
     }

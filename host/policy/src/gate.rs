@@ -7,6 +7,7 @@ use serde_json::Value;
 use sortie_core::action::{Action, Effect};
 use sortie_core::digest::Digest;
 use sortie_core::event::Event;
+use sortie_core::outcome::RefusedAction;
 use sortie_core::text::clip;
 use sortie_core::{Actor, Decision, Facts, Verdict};
 
@@ -115,6 +116,15 @@ impl Gate {
             }
             (Err(refusal), _) => Err(refusal),
         }
+    }
+
+    /// Records that a port refused what this gate had permitted, such as an
+    /// address that is not public.
+    ///
+    /// # Errors
+    /// If it is known that it cannot be recorded. Nothing happened either way.
+    pub fn record_refusal(&self, refused: RefusedAction) -> Result<(), crate::AuditError> {
+        self.audit.record(Event::Refused(refused))
     }
 
     async fn decide<A: Effect>(&self, effect: A, event: &mut PolicyEvent) -> Result<(A, Source), Refusal> {

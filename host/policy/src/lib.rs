@@ -20,6 +20,7 @@ mod gate;
 mod permit;
 pub mod ports;
 mod refusal;
+mod registries;
 
 pub use approval::{Answer, Approver, Nobody, Question};
 pub use audit::{Audit, AuditError};
@@ -28,3 +29,4 @@ pub use defaults::{Defaults, host_and_port};
 pub use gate::{FactsSource, Gate};
 pub use permit::{ForeignPermit, Permit, Seal};
 pub use refusal::Refusal;
+pub use registries::Registries;

@@ -15,11 +15,13 @@ mod workspace;
 
 pub use files::{FileContent, Files, LineMatch, SearchQuery, Survey};
 pub use model::{Model, ModelError, ReplyObserver};
-pub use network::{Body, Dialer, HttpClient};
-pub use process::{Chunk, Commands, Ended, Exit, Process};
+pub use network::{Body, Dialer, HttpClient, NetworkMeter};
+pub use process::{Background, Chunk, CommandLimit, Commands, Ended, Exit, LimitReached, Process};
 pub use repository::{BranchState, CommitInfo, Repository};
 pub use tools::{Invocation, Tool, ToolEffects, ToolOutput, Tools};
-pub use workspace::{Workspace, WorkspaceSpec, Workspaces};
+pub use workspace::{Forked, Forks, Workspace, WorkspaceSpec, Workspaces};
+
+use sortie_core::outcome::RefusedAction;
 
 use crate::{ForeignPermit, Refusal};
 
@@ -54,6 +56,21 @@ impl PortError {
     /// A failure of this kind.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), rule: None }
+    }
+
+    /// The refusal that this is, if it is one of a port's own, for an action
+    /// as `kind target`. Its message is a reason and, after `; `, a remedy.
+    pub fn refused(&self, action: String) -> Option<RefusedAction> {
+        if self.code != ErrorCode::Denied {
+            return None;
+        }
+        let (policy, rule) = self.rule.as_deref()?.split_once('/')?;
+        let (reason, remedy) = match self.message.split_once("; ") {
+            Some((reason, remedy)) => (reason, Some(remedy.to_owned())),
+            None => (self.message.as_str(), None),
+        };
+        let (policy, rule, reason) = (policy.to_owned(), Some(rule.to_owned()), reason.to_owned());
+        Some(RefusedAction { action, policy, rule, reason, remedy })
     }
 
     /// A fault of the host.

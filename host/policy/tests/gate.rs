@@ -13,7 +13,7 @@ use sortie_core::network::NetworkRule;
 use sortie_core::{Actor, Decision, Facts, Phase, Verdict};
 use sortie_policy::{
     Answer, Approver, Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link,
-    Nobody, PolicyEvent, Question,
+    Nobody, PolicyEvent, Question, Registries,
 };
 
 struct At(Phase);
@@ -87,6 +87,7 @@ fn defaults() -> Defaults {
         provider: "scripted".into(),
         setup_network: NetworkRule::All,
         agent_network: "api.example.org".parse().expect("a rule"),
+        registries: Registries::default(),
     }
 }
 
@@ -135,17 +136,17 @@ async fn the_network_rule_of_the_phase_bounds_connections_and_requests() {
 }
 
 #[tokio::test]
-async fn the_remedy_for_a_refused_connection_allows_that_host_and_no_more() {
+async fn the_remedy_for_a_refused_connection_allows_that_host_beside_what_was_allowed_and_no_more() {
     let work = gate(vec![]);
     let remedy = async |host: &str, port| {
         let connect = NetworkConnect { host: host.into(), port, request: None };
         work.permit(&Actor::Agent, connect).await.expect_err("refused").remedy
     };
     for (host, port, shown) in [
-        ("example.net", 443, "`--network example.net`"),
-        ("example.net", 8443, "`--network example.net:8443`"),
-        ("::1", 8443, "`--network [::1]:8443`"),
-        ("all", 443, "`--network all.`"),
+        ("example.net", 443, "`--network api.example.org,example.net`"),
+        ("example.net", 8443, "`--network api.example.org,example.net:8443`"),
+        ("::1", 8443, "`--network api.example.org,[::1]:8443`"),
+        ("all", 443, "`--network api.example.org,all.`"),
     ] {
         let remedy = remedy(host, port).await.expect("a remedy");
         assert!(remedy.contains(shown), "{shown}: {remedy}");
@@ -153,6 +154,26 @@ async fn the_remedy_for_a_refused_connection_allows_that_host_and_no_more() {
     for host in ["*.net", "a.net,all", "a.net\n--network all"] {
         assert_eq!(remedy(host, 443).await, None, "{host}");
     }
+}
+
+#[tokio::test]
+async fn registries_are_nobody_until_the_package_managers_were_asked() {
+    let mut defaults = defaults();
+    defaults.setup_network = "registries".parse().expect("a rule");
+    let registries = defaults.registries.clone();
+    let (facts, log) = (Arc::new(At(Phase::Prepare)), Arc::<Log>::default());
+    let gate = Gate::new(Chain::new(vec![]), defaults, facts, log, Arc::new(Nobody));
+    let connect = |host: &str| NetworkConnect { host: host.into(), port: 443, request: None };
+    let refused = gate.permit(&Actor::Host, connect("a.example")).await.expect_err("nobody was asked");
+    assert_eq!(
+        refused.remedy.as_deref(),
+        Some("`network.setup = \"registries,a.example\"` in the settings would allow it")
+    );
+    registries.learn(vec!["a.example".parse().expect("a host")]);
+    drop(gate.permit(&Actor::Host, connect("a.example")).await.expect("it is known"));
+    gate.permit(&Actor::Host, connect("b.example")).await.expect_err("nobody named it");
+    registries.learn(Vec::new());
+    gate.permit(&Actor::Host, connect("a.example")).await.expect_err("nobody names it any more");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod input;
 mod output;
+mod queue;
 mod running;
 mod watch;
 
@@ -24,7 +25,7 @@ use tokio::io::unix::AsyncFd;
 
 use input::Input;
 use output::Output;
-pub use running::{InputError, Running};
+pub use running::{Bounds, InputError, Running};
 pub(crate) use watch::watch;
 
 /// Why a request to init was not served.

@@ -7,15 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sortie_core::action::Exec;
-use sortie_policy::ports::{Commands, ErrorCode, PortError, Process};
+use sortie_core::action::{Exec, command_line};
+use sortie_core::text::one_line;
+use sortie_policy::ports::{Background, Commands, ErrorCode, PortError, Process};
 use sortie_policy::{Permit, Seal};
+use tokio::time::Instant;
 
-use crate::client::{Client, ClientError, Spec, Stdin, Step, Window};
+use crate::client::{Bounds, Client, ClientError, Spec, Stdin, Step, Window};
+use crate::counters::Counters;
 use crate::sandbox::WORKSPACE;
 
 use detached::Detached;
-use process::CommandProcess;
+use process::{CommandProcess, Origin};
 
 /// What a command gets that asks for nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +45,17 @@ pub struct WorkspaceCommands {
     seal: Seal,
     environment: Vec<(String, String)>,
     limits: CommandLimits,
+    counters: Option<Arc<Counters>>,
     detached: Arc<Detached>,
+}
+
+/// Is told when a command in the background begins and ends. Must not block.
+pub trait BackgroundWatch: Send + Sync {
+    /// A command runs in the background from now on.
+    fn started(&self, command: &Background);
+
+    /// It has ended: by itself, because somebody ended it, or with the workspace.
+    fn ended(&self, command: &Background);
 }
 
 impl WorkspaceCommands {
@@ -54,14 +67,40 @@ impl WorkspaceCommands {
         environment: Vec<(String, String)>,
         limits: CommandLimits,
     ) -> Self {
-        Self { client, seal, environment, limits, detached: Arc::default() }
+        Self { client, seal, environment, limits, counters: None, detached: Arc::default() }
+    }
+
+    /// Has the ends of commands name the limits of the workspace that were reached meanwhile.
+    #[must_use]
+    pub fn with_counters(self, counters: Option<Arc<Counters>>) -> Self {
+        Self { counters, ..self }
+    }
+
+    /// Has somebody told of the commands in the background.
+    #[must_use]
+    pub fn with_watch(self, watch: Arc<dyn BackgroundWatch>) -> Self {
+        self.detached.set_watch(watch);
+        self
+    }
+
+    /// Why a command did not start; with the value, if it was for a limit.
+    fn not_started(&self, error: ClientError) -> PortError {
+        let for_want_of_processes = matches!(error, ClientError::Refused { step: Step::Fork, .. });
+        let mut error = port_error(error);
+        let counters = self.counters.as_ref().filter(|_| for_want_of_processes);
+        if let Some(limit) = counters.and_then(|counters| counters.processes()) {
+            error.message.push_str(&format!(" ({limit}): end something that runs in the background"));
+        }
+        error
     }
 
     fn spec(&self, exec: &Exec) -> Result<Spec, PortError> {
         if exec.argv.first().is_none_or(String::is_empty) {
             return Err(PortError::new(ErrorCode::Invalid, "the command names no program"));
         }
-        let asked = exec.timeout_ms.map_or(self.limits.timeout, Duration::from_millis);
+        let asked = exec.timeout_ms.map(Duration::from_millis);
+        // In the background it lives as long as the task, unless it asks for less.
+        let most = if exec.background { Duration::MAX } else { self.limits.timeout };
         let overridden = |name: &String| exec.env.contains_key(name);
         let base = self.environment.iter().filter(|(name, _)| !overridden(name));
         let env = base.map(|(name, value)| (name, value)).chain(&exec.env);
@@ -70,8 +109,11 @@ impl WorkspaceCommands {
             env: env.map(|(name, value)| (name.into(), value.into())).collect(),
             // Joining an absolute path gives that path: a command may start anywhere inside.
             cwd: std::path::Path::new(WORKSPACE).join(exec.cwd.as_deref().unwrap_or_default()),
-            // A time of zero would be none to init.
-            timeout: asked.min(self.limits.timeout).max(Duration::from_millis(1)),
+            // A time of zero is none to init.
+            timeout: match asked {
+                None if exec.background => Duration::ZERO,
+                asked => asked.unwrap_or(most).min(most).max(Duration::from_millis(1)),
+            },
             terminal: exec.tty.then_some(WINDOW),
         })
     }
@@ -83,15 +125,40 @@ impl Commands for WorkspaceCommands {
         let exec = permit.redeem(self.seal)?;
         let spec = self.spec(&exec)?;
         let stdin = if exec.stdin { Stdin::Pipe } else { Stdin::Null };
-        let max_output =
-            exec.max_output.map_or(self.limits.max_output, |asked| asked.min(self.limits.max_output));
-        let running = self.client.spawn(&spec, stdin, max_output).await.map_err(port_error)?;
-        Ok(Box::new(CommandProcess::new(running, self.detached.clone())))
+        let max_output = match exec.max_output {
+            // What is kept of it is the newest.
+            _ if exec.background => u64::MAX,
+            asked => asked.unwrap_or(u64::MAX).min(self.limits.max_output),
+        };
+        let counters = self.counters.as_ref().map(|counters| (Arc::clone(counters), counters.now()));
+        let started = Instant::now();
+        let mut running =
+            self.client.spawn(&spec, stdin, max_output).await.map_err(|error| self.not_started(error))?;
+        running.set_bounds(Bounds {
+            timeout: (!spec.timeout.is_zero()).then_some(spec.timeout),
+            idle: exec.idle_timeout_ms.map(|idle| Duration::from_millis(idle.max(1))),
+            counters,
+        });
+        let origin = if exec.background {
+            Origin::Background { command: one_line(&command_line(&exec.argv), Background::COMMAND), started }
+        } else {
+            Origin::Foreground
+        };
+        Ok(Box::new(CommandProcess::new(running, self.detached.clone(), origin)))
     }
 
     async fn attach(&self, id: &str) -> Result<Box<dyn Process>, PortError> {
         let running = self.detached.take(id).await?;
-        Ok(Box::new(CommandProcess::attached(running, self.detached.clone(), id.to_owned())))
+        let origin = Origin::Detached(id.to_owned());
+        Ok(Box::new(CommandProcess::new(running, self.detached.clone(), origin)))
+    }
+
+    fn background(&self) -> Vec<Background> {
+        self.detached.list()
+    }
+
+    async fn end_background(&self) -> Vec<Background> {
+        self.detached.end_all().await
     }
 }
 

@@ -28,6 +28,7 @@ mod shape;
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -40,7 +41,8 @@ use sortie_init::protocol::READY;
 use tokio::io::Interest;
 
 use crate::client::{Client, watch};
-use crate::sandbox::{Limits, Owner, base_variables, filter_file};
+use crate::counters::Counters;
+use crate::sandbox::{Limits, Owner, base_variables, counters_of, filter_file};
 
 pub use engine::{About, Engine, EngineKind};
 pub use error::{ContainerError, EngineError};
@@ -92,6 +94,7 @@ pub struct Container {
     id: String,
     environment: Vec<(String, String)>,
     unprotected: Vec<PathBuf>,
+    counters: Option<Arc<Counters>>,
     _folder: Folder,
 }
 
@@ -116,10 +119,12 @@ impl Container {
         let created = engine.api.create_container(None, body).await;
         let id = created.map_err(|error| step("make the container", &error))?.id;
         let made = Made { api: engine.api.clone(), id: Some(id.clone()) };
-        let client = called(&engine.api, &id, listener).await?;
+        let (client, pid) = called(&engine.api, &id, listener).await?;
         folder.no_more_calls();
+        // while it is there to be asked; if the engine keeps its cgroups from us, a limit is kept and not named
+        let counters = counters_of(pid, &config.limits).map(Arc::new);
         let environment = environment(&image.environment, &folder);
-        Ok(Self { client, api: made.keep(), id, environment, unprotected, _folder: folder })
+        Ok(Self { client, api: made.keep(), id, environment, unprotected, counters, _folder: folder })
     }
 
     /// Starts commands inside.
@@ -136,6 +141,11 @@ impl Container {
     /// Masks and read-only paths that did not exist at the start, or that a link leads to.
     pub fn unprotected(&self) -> &[PathBuf] {
         &self.unprotected
+    }
+
+    /// How often the commands reached the limits of this container; none if its cgroups cannot be read.
+    pub fn counters(&self) -> Option<Arc<Counters>> {
+        self.counters.clone()
     }
 
     /// Ends every process inside and waits until the container is gone. A second call has nothing to do.
@@ -197,8 +207,8 @@ fn check(engine: &Engine, config: &ContainerConfig) -> Result<(), ContainerError
     }
 }
 
-/// Starts the container and waits for process 1 to call.
-async fn called(api: &Docker, id: &str, listener: OwnedFd) -> Result<Client, ContainerError> {
+/// Starts the container and waits for process 1 to call; its number is as we see it.
+async fn called(api: &Docker, id: &str, listener: OwnedFd) -> Result<(Client, i32), ContainerError> {
     let started = api.start_container(id, None).await;
     started.map_err(|error| step("start the container", &error))?;
     let mut end = api.wait_container(id, None::<WaitContainerOptions>);
@@ -218,7 +228,7 @@ async fn called(api: &Docker, id: &str, listener: OwnedFd) -> Result<Client, Con
     let mut word = [0; 64];
     let heard = tokio::time::timeout(TIMEOUT, client.packet(&mut word)).await;
     match heard {
-        Ok(Ok(count)) if word[..count] == READY => Ok(client),
+        Ok(Ok(count)) if word[..count] == READY => Ok((client, found)),
         _ => {
             Err(ContainerError::NoCall { reason: "it called and said nothing that we understand".to_owned() })
         }

@@ -1,11 +1,13 @@
 //! What all kinds of workspaces have in common.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::client::Client;
 use crate::container::Container;
+use crate::counters::Counters;
 use crate::sandbox::{Enforced, Keeper, Sandbox};
 
 /// A running workspace of any kind. Dropping it ends it in the background.
@@ -22,6 +24,9 @@ pub trait Isolated: Send + Sync {
 
     /// Who keeps which limit.
     fn enforced(&self) -> Enforced;
+
+    /// How often the commands reached the limits of this workspace; none if nobody counts.
+    fn counters(&self) -> Option<Arc<Counters>>;
 
     /// Ends every process inside and waits until they are gone. A second call has nothing to do.
     async fn stop(&self);
@@ -43,6 +48,10 @@ impl Isolated for Sandbox {
 
     fn enforced(&self) -> Enforced {
         self.enforced()
+    }
+
+    fn counters(&self) -> Option<Arc<Counters>> {
+        Some(self.counters())
     }
 
     async fn stop(&self) {
@@ -67,6 +76,10 @@ impl Isolated for Container {
     /// All by cgroups: an engine that cannot is refused at the start.
     fn enforced(&self) -> Enforced {
         Enforced { memory: Keeper::Cgroup, processes: Keeper::Cgroup, cpus: true, landlock: None }
+    }
+
+    fn counters(&self) -> Option<Arc<Counters>> {
+        self.counters()
     }
 
     async fn stop(&self) {

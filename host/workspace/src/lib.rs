@@ -3,7 +3,8 @@
 //! A workspace is where a task's commands run. [`sandbox`] makes one from the kernel's own means, [`container`]
 //! has Docker or Podman make one, and both start init in it; [`client`] speaks with init; [`commands`] and
 //! [`files`] are the effect ports on top, which take permits and nothing else; [`egress`] is the only way out to a
-//! network; [`probe`] says what this machine can enforce.
+//! network; [`probe`] says what this machine can enforce. [`archive`] keeps the folders of one that has ended,
+//! [`fork`] copies them.
 //!
 //! ```no_run
 //! # async fn example(init: Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
@@ -25,13 +26,18 @@
 //!
 //! It never decides what may happen: that is the gate's part. Nothing here runs a command outside of a sandbox.
 
+pub mod archive;
 pub mod client;
 pub mod commands;
 pub mod container;
+pub mod counters;
 pub mod egress;
 pub mod files;
+pub mod fork;
 mod isolated;
 pub mod probe;
+pub mod registries;
 pub mod sandbox;
+mod traverse;
 
 pub use isolated::Isolated;

@@ -40,10 +40,12 @@ mod toolchains;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::client::Client;
+use crate::counters::Counters;
 
+pub(crate) use cgroup::counters_of;
 pub(crate) use environment::base_variables;
 pub use environment::{HOME, WORKSPACE};
 pub use error::SandboxError;
@@ -107,12 +109,19 @@ impl SandboxConfig {
     }
 }
 
+/// Ends and removes what sandboxes of hosts that were killed left on this machine, and returns how many cgroups
+/// that were. Their processes, namespaces and mounts end by themselves, when their control sockets close.
+pub fn sweep() -> usize {
+    cgroup::sweep()
+}
+
 /// A running sandbox. Dropping it ends it in the background; [`Sandbox::stop`] also waits.
 #[derive(Debug)]
 pub struct Sandbox {
     client: Client,
     life: Mutex<Option<Life>>,
     enforced: Enforced,
+    counters: Arc<Counters>,
     unprotected: Vec<PathBuf>,
     environment: Vec<(String, String)>,
 }
@@ -139,6 +148,11 @@ impl Sandbox {
     /// Who keeps which limit on this machine.
     pub fn enforced(&self) -> Enforced {
         self.enforced
+    }
+
+    /// How often the commands reached the limits of this sandbox.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
     }
 
     /// Masks and read-only paths that did not exist at the start, or that a link leads outside of the work tree.

@@ -12,12 +12,40 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A command in the background outlives the call that started it:
+//!
+//! ```no_run
+//! # use sortie_sdk::{Captured, prelude::*};
+//! # use sortie_sdk::exec::{Chunk, Command};
+//! fn start() -> Result<String> {
+//!     Command::new(["serve", "--port", "8080"]).background().spawn()?.detach()
+//! }
+//!
+//! fn look(id: &str) -> Result<String> {
+//!     let process = exec::attach(id)?;
+//!     let mut log = Captured::new(64 << 10);
+//!     while let Some(chunk) = process.next(100)? {
+//!         match chunk {
+//!             Chunk::Stdout(bytes) | Chunk::Stderr(bytes) => log.push(&bytes),
+//!             Chunk::Skipped(bytes) => log.push(format!("[{bytes} bytes are missing]\n").as_bytes()),
+//!             Chunk::Exit(ended) => log.push(format!("{:?}\n", ended.exit).as_bytes()),
+//!         }
+//!     }
+//!     // dropped without this, the command is killed
+//!     process.detach()?;
+//!     Ok(log.text())
+//! }
+//! ```
 
 use crate::bindings::host::sortie::host::exec as wit;
 use crate::{Captured, Result, backend, control};
 
 /// How a command ended, and a piece of what it did.
 pub use wit::{Chunk, Ended, Exit};
+
+/// A limit that a command ran into, and a command in the background.
+pub use wit::{Background, Limit};
 
 /// How long one wait for output lasts before the call looks whether it was cancelled.
 const WAIT_MS: u32 = 250;
@@ -39,7 +67,9 @@ impl Command {
             env: Vec::new(),
             stdin: false,
             tty: false,
+            background: false,
             timeout_ms: None,
+            idle_timeout_ms: None,
             max_output: None,
         };
         Self { command, keep: 1 << 20, merged: false }
@@ -75,6 +105,25 @@ impl Command {
     #[must_use]
     pub fn tty(mut self) -> Self {
         self.command.tty = true;
+        self
+    }
+
+    /// Lets the command be [detached](Process::detach). The policies see it.
+    ///
+    /// Of its output the newest is kept, [`timeout_ms`](Self::timeout_ms) is
+    /// by default the life of the task, and [`max_output`](Self::max_output)
+    /// has no meaning.
+    #[must_use]
+    pub fn background(mut self) -> Self {
+        self.command.background = true;
+        self
+    }
+
+    /// Sets how long the command may go without output before it is killed.
+    /// By default it may be silent.
+    #[must_use]
+    pub fn idle_timeout_ms(mut self, timeout: impl Into<Option<u64>>) -> Self {
+        self.command.idle_timeout_ms = timeout.into();
         self
     }
 
@@ -144,6 +193,15 @@ pub fn attach(id: &str) -> Result<Process> {
     Ok(Process(backend::exec::attach(id)?))
 }
 
+/// The commands that this plugin detached in this task, oldest first, those
+/// that ended included.
+///
+/// # Errors
+/// If the host failed.
+pub fn list_background() -> Result<Vec<Background>> {
+    Ok(backend::exec::list_background()?)
+}
+
 /// A running command. Dropping it kills the command and all that it started.
 #[derive(Debug)]
 pub struct Process(backend::exec::Process);
@@ -174,6 +232,14 @@ impl Process {
         Ok(self.0.close_stdin()?)
     }
 
+    /// Asks the command to end: SIGTERM to its process group. It need not.
+    ///
+    /// # Errors
+    /// If the workspace failed.
+    pub fn terminate(&self) -> Result<()> {
+        Ok(self.0.terminate()?)
+    }
+
     /// Kills the command and all that it started. The exit is still to be read.
     ///
     /// # Errors
@@ -185,7 +251,9 @@ impl Process {
     /// Lets the command live on after this call, for [`attach`] in a later one.
     ///
     /// # Errors
-    /// If the workspace failed.
+    /// [`Invalid`](crate::ErrorCode::Invalid) if it was not started with
+    /// [`Command::background`], [`Unavailable`](crate::ErrorCode::Unavailable)
+    /// if too many are detached. It is killed then.
     pub fn detach(self) -> Result<String> {
         Ok(self.0.detach()?)
     }
@@ -197,13 +265,17 @@ impl Process {
     /// [`Cancelled`](crate::ErrorCode::Cancelled) if the task was; the command is then killed.
     pub fn finish(self, keep: usize, merged: bool) -> Result<Finished> {
         let (mut stdout, mut stderr) = (Captured::new(keep), Captured::new(keep));
+        let mut skipped = 0;
         loop {
             match self.next(WAIT_MS)? {
                 Some(Chunk::Stdout(bytes)) => stdout.push(&bytes),
                 Some(Chunk::Stderr(bytes)) if merged => stdout.push(&bytes),
                 Some(Chunk::Stderr(bytes)) => stderr.push(&bytes),
-                Some(Chunk::Exit(Ended { exit, dropped })) => {
-                    return Ok(Finished { exit, stdout, stderr, dropped });
+                // not of a command in the foreground; the loss is told with the rest
+                Some(Chunk::Skipped(bytes)) => skipped += bytes,
+                Some(Chunk::Exit(Ended { exit, dropped, limits })) => {
+                    let dropped = dropped + skipped;
+                    return Ok(Finished { exit, stdout, stderr, dropped, limits });
                 }
                 None => control::check()?,
             }
@@ -222,6 +294,8 @@ pub struct Finished {
     pub stderr: Captured,
     /// Bytes of output that the host dropped beyond [`Command::max_output`].
     pub dropped: u64,
+    /// Limits that were reached while it ran.
+    pub limits: Vec<Limit>,
 }
 
 impl Finished {

@@ -58,6 +58,8 @@ struct State {
     git: git::State,
     diff: String,
     commits: RefCell<Vec<git::CommitInfo>>,
+    detached: RefCell<Vec<backend::exec::Detached>>,
+    input: RefCell<Vec<u8>>,
     log: RefCell<Vec<(Level, String)>>,
     progress: RefCell<Vec<String>>,
 }
@@ -105,6 +107,8 @@ impl Host {
             },
             diff: String::new(),
             commits: RefCell::default(),
+            detached: RefCell::default(),
+            input: RefCell::default(),
             log: RefCell::default(),
             progress: RefCell::default(),
         }))
@@ -220,6 +224,11 @@ impl Host {
     /// Messages of the commits made, oldest first.
     pub fn commits(&self) -> Vec<String> {
         self.0.commits.borrow().iter().map(|commit| commit.message.clone()).collect()
+    }
+
+    /// What was written to the standard input of commands.
+    pub fn input(&self) -> Vec<u8> {
+        self.0.input.borrow().clone()
     }
 
     /// Lines logged.

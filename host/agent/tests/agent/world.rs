@@ -20,7 +20,7 @@ use sortie_policy::ports::{
 };
 use sortie_policy::{
     Answer, Approver, Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link,
-    Permit, PolicyEvent, Question, Seal,
+    Permit, PolicyEvent, Question, Registries, Seal,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -287,6 +287,7 @@ impl World {
             provider: "puppet".into(),
             setup_network: NetworkRule::None,
             agent_network: NetworkRule::None,
+            registries: Registries::default(),
         };
         let gate = Arc::new(Gate::new(
             Chain::new(link.into_iter().collect()),

@@ -14,6 +14,7 @@ use crate::args::DoctorArguments;
 use crate::exit::Exit;
 use crate::home::Places;
 use crate::settings::read_file;
+use crate::sweep::Scratch;
 use crate::{print, workspaces};
 
 /// One thing that was looked at.
@@ -108,7 +109,7 @@ fn settings(places: &Places) -> Finding {
 
 /// Starts a sandbox over two empty folders and runs a command in it.
 async fn sandbox(places: &Places) -> anyhow::Result<Vec<Finding>> {
-    let folder = tempfile::tempdir_in(&places.home)?;
+    let folder = Scratch::make(&places.home)?;
     let owner = Owner::current();
     let mut made = Vec::new();
     for name in ["work", "home"] {

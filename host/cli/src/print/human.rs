@@ -8,7 +8,7 @@ use console::style;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sortie_core::Outcome;
 use sortie_core::event::{Event, Report};
-use sortie_core::outcome::TestCounts;
+use sortie_core::outcome::{RefusedAction, TestCounts};
 use sortie_core::text::{one_line, strip_escapes};
 
 use super::{flat, tell};
@@ -170,14 +170,20 @@ pub(crate) fn describe(event: &Event) -> Vec<Line> {
         Event::Decision { kind, target, decision, policy, rule, reason, remedy, .. }
             if decision != "allow" =>
         {
-            let rule = rule.as_ref().map(|rule| format!("/{rule}")).unwrap_or_default();
-            let reason = reason.as_deref().unwrap_or_default();
-            let mut lines = vec![Line::new(
-                Bad,
-                format!("  refused: {kind} {} by {policy}{rule}: {reason}", one_line(target, SHOWN)),
-            )];
-            lines.extend(remedy.as_ref().map(|remedy| Line::new(Faint, format!("    {remedy}"))));
-            lines
+            refused_lines(&RefusedAction {
+                action: format!("{kind} {}", one_line(target, SHOWN)),
+                policy: policy.clone(),
+                rule: rule.clone(),
+                reason: reason.clone().unwrap_or_default(),
+                remedy: remedy.clone(),
+            })
+        }
+        Event::Refused(refused) => refused_lines(refused),
+        Event::ProcessStarted { id, command } => {
+            vec![Line::new(Faint, format!("  {id} runs in the background: {}", one_line(command, SHOWN)))]
+        }
+        Event::ProcessEnded { id, ms, exit, .. } => {
+            vec![Line::new(Faint, format!("  {} ended: {}", one_line(id, SHOWN), with_time(exit, *ms)))]
         }
         Event::TestsRan { stage, counts, .. } => {
             let failed = counts.as_ref().is_none_or(|counts| counts.failed > 0);
@@ -187,6 +193,14 @@ pub(crate) fn describe(event: &Event) -> Vec<Line> {
         Event::Warning { text } => vec![Line::new(Bad, format!("  note: {text}"))],
         _ => Vec::new(),
     }
+}
+
+fn refused_lines(refused: &RefusedAction) -> Vec<Line> {
+    let RefusedAction { action, policy, rule, reason, remedy } = refused;
+    let rule = rule.as_ref().map(|rule| format!("/{rule}")).unwrap_or_default();
+    let mut lines = vec![Line::new(Tone::Bad, format!("  refused: {action} by {policy}{rule}: {reason}"))];
+    lines.extend(remedy.as_ref().map(|remedy| Line::new(Tone::Faint, format!("    {remedy}"))));
+    lines
 }
 
 fn tool_lines(tool: &str, ms: u64, failed: bool, content: &str, details: &serde_json::Value) -> Vec<Line> {
@@ -215,6 +229,15 @@ fn numbers(counts: Option<&TestCounts>) -> String {
     )
 }
 
+/// Bytes in the largest unit that leaves something before the point.
+fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
 /// The end of a task, for stdout.
 pub(crate) fn report(report: &Report) -> String {
     let mut lines = vec![format!("{}: {}", report.task, report.outcome.name())];
@@ -232,10 +255,21 @@ pub(crate) fn report(report: &Report) -> String {
         "usage    {} turns, {} tool calls, {} tokens in, {} out",
         usage.turns, usage.tool_calls, usage.input_tokens, usage.output_tokens
     ));
+    let network = &report.network;
+    if network.sent > 0 || network.received > 0 {
+        let all = if network.is_spent() { ", all that it may (`max_mb` under `[network]`)" } else { "" };
+        lines.push(format!("network  {} in, {} out{all}", bytes(network.received), bytes(network.sent)));
+    }
     for refused in &report.refused {
         let rule = refused.rule.as_ref().map(|rule| format!("/{rule}")).unwrap_or_default();
         lines.push(format!("refused  {} by {}{rule}: {}", refused.action, refused.policy, refused.reason));
         lines.extend(refused.remedy.as_ref().map(|remedy| format!("         {remedy}")));
+    }
+    for left in &report.background {
+        lines.push(format!(
+            "running  {} at the end of the work, and ended with it: {}",
+            left.id, left.command
+        ));
     }
     if report.branch.is_none() && matches!(report.outcome, Outcome::Done | Outcome::Partial) {
         lines.push("nothing was pushed".into());
@@ -278,6 +312,8 @@ mod tests {
             ),
             event("model.retried", json!({ "reason": EVIL, "wait_ms": 1 })),
             event("warning", json!({ "text": EVIL })),
+            event("process.started", json!({ "id": EVIL, "command": EVIL })),
+            event("process.ended", json!({ "id": EVIL, "command": EVIL, "ms": 1, "exit": EVIL })),
             event(
                 "task.started",
                 json!({ "task": EVIL, "prompt": EVIL, "repository": EVIL, "model": EVIL, "workspace": EVIL,
@@ -300,7 +336,8 @@ mod tests {
             "task.ended",
             json!({ "task": EVIL, "outcome": "done", "branch": EVIL, "commit": EVIL, "summary": "done\n\u{1b}[2J",
                 "tests": { "baseline": null, "final": null, "after_last_edit": false },
-                "usage": { "input_tokens": 1, "output_tokens": 1, "turns": 1, "tool_calls": 1 }, "refused": [refused] }),
+                "usage": { "input_tokens": 1, "output_tokens": 1, "turns": 1, "tool_calls": 1 }, "refused": [refused],
+                "background": [{ "id": EVIL, "command": EVIL, "ms": 1 }] }),
         ) else {
             panic!("it is the end")
         };

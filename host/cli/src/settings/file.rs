@@ -31,6 +31,8 @@ pub(crate) struct SettingsFile {
     pub(crate) limits: LimitSettings,
     /// What the commands in a workspace may use up.
     pub(crate) workspace: WorkspaceSettings,
+    /// What is kept of tasks that ended.
+    pub(crate) archive: ArchiveSettings,
     /// The author of commits.
     pub(crate) author: AuthorSettings,
     /// How tests are run.
@@ -52,6 +54,9 @@ pub(crate) struct NetworkSettings {
     /// Hosts whose addresses need not be public, such as a mirror within the
     /// company. This does not let anything connect to them: the rules do.
     pub(crate) trusted: Vec<String>,
+    /// Megabytes (2^20 bytes) that a task may send and receive together;
+    /// 10240 by default.
+    pub(crate) max_mb: Option<u64>,
 }
 
 impl NetworkSettings {
@@ -79,6 +84,8 @@ pub(crate) struct LimitSettings {
     pub(crate) call_minutes: Option<u64>,
     /// Tokens of one reply.
     pub(crate) reply_tokens: Option<u32>,
+    /// Seconds that a command of set-up may go without output; 0 for as long as it runs.
+    pub(crate) idle_seconds: Option<u64>,
 }
 
 /// `[workspace]`
@@ -95,6 +102,35 @@ pub(crate) struct WorkspaceSettings {
     pub(crate) processes: Option<u64>,
     /// Processors, such as 1.5.
     pub(crate) cpus: Option<f64>,
+}
+
+/// `[archive]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ArchiveSettings {
+    /// Which tasks are archived.
+    pub(crate) keep: Option<KeepArchives>,
+    /// Days until an archive is removed.
+    pub(crate) keep_days: Option<u64>,
+    /// Megabytes (2^20 bytes) of all archives together.
+    pub(crate) max_mb: Option<u64>,
+    /// Megabytes of a workspace that go into an archive, before compression.
+    pub(crate) task_mb: Option<u64>,
+    /// Megabytes of the largest file that goes into an archive.
+    pub(crate) file_mb: Option<u64>,
+}
+
+/// Which tasks are archived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum KeepArchives {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that did not end as done.
+    Failed,
+    /// None.
+    None,
 }
 
 /// `[author]`

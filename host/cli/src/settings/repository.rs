@@ -35,6 +35,13 @@ pub(crate) struct RepositoryNetwork {
     pub(crate) agent: Option<NetworkRule>,
 }
 
+impl RepositoryNetwork {
+    /// Whether one of the rules stands for the package managers' hosts.
+    pub(crate) fn wants_registries(&self) -> bool {
+        self.setup.iter().chain(&self.agent).any(NetworkRule::wants_registries)
+    }
+}
+
 impl RepositorySettings {
     /// Reads the file's text.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
@@ -50,6 +57,8 @@ impl RepositorySettings {
             time: wanted.time.min(limits.time),
             call: wanted.call.min(limits.call),
             reply_tokens: wanted.reply_tokens.min(limits.reply_tokens),
+            // none is the longest
+            setup_idle: wanted.setup_idle.into_iter().chain(limits.setup_idle).min(),
             shown: limits.shown,
         }
     }
@@ -64,6 +73,18 @@ mod tests {
         let settings = RepositorySettings::parse("[limits]\nturns = 1000000\ntokens = 5\n").expect("parses");
         let limits = settings.tighten(Limits::default());
         assert_eq!((limits.turns, limits.tokens), (Limits::default().turns, 5));
+    }
+
+    #[test]
+    fn a_repository_may_have_set_up_be_silent_for_a_shorter_time_and_not_for_a_longer() {
+        let idle = |theirs: u64, ours| {
+            let settings = RepositorySettings::parse(&format!("[limits]\nidle_seconds = {theirs}\n"));
+            let limits = Limits { setup_idle: ours, ..Limits::default() };
+            settings.expect("parses").tighten(limits).setup_idle.map(|idle| idle.as_secs())
+        };
+        let minute = Some(std::time::Duration::from_secs(60));
+        assert_eq!((idle(5, minute), idle(100, minute), idle(0, minute)), (Some(5), Some(60), Some(60)));
+        assert_eq!((idle(5, None), idle(0, None)), (Some(5), None));
     }
 
     #[test]

@@ -7,11 +7,18 @@ use sortie_core::network::{HostPattern, NetworkRule};
 use sortie_delivery::Identity;
 use sortie_model::{ModelSpec, Options};
 use sortie_orchestrator::Install;
+use sortie_workspace::archive::{PackLimits, Retention};
 
-use super::file::{LimitSettings, PluginSettings, SettingsFile, TestSettings, WorkspaceSettings};
+use super::file::{
+    ArchiveSettings, KeepArchives, LimitSettings, PluginSettings, SettingsFile, TestSettings,
+    WorkspaceSettings,
+};
 use crate::args::TaskArguments;
 use crate::exit::Failure;
 use crate::workspaces::{BACKENDS, DOCKER};
+
+/// Megabytes that a task may send and receive where nobody says otherwise.
+const NETWORK_MB: u64 = 10 << 10;
 
 /// The settings of a task, before its repository has a say.
 #[derive(Debug)]
@@ -23,8 +30,11 @@ pub(crate) struct Resolved {
     pub(crate) setup_network: NetworkRule,
     pub(crate) agent_network: NetworkRule,
     pub(crate) trusted: Vec<HostPattern>,
+    /// Bytes that the task may send and receive together.
+    pub(crate) network_bytes: u64,
     pub(crate) limits: Limits,
     pub(crate) workspace: WorkspaceSettings,
+    pub(crate) archive: ArchiveRules,
     pub(crate) author: Identity,
     pub(crate) push: bool,
 }
@@ -39,6 +49,11 @@ impl LimitSettings {
             time: minutes(self.minutes).unwrap_or(others.time),
             call: minutes(self.call_minutes).unwrap_or(others.call),
             reply_tokens: self.reply_tokens.unwrap_or(others.reply_tokens),
+            setup_idle: match self.idle_seconds {
+                Some(0) => None,
+                Some(seconds) => Some(Duration::from_secs(seconds)),
+                None => others.setup_idle,
+            },
             shown: others.shown,
         }
     }
@@ -85,8 +100,12 @@ pub(crate) fn resolve(
             .or_else(|| rule(|file| &file.network.agent))
             .unwrap_or(NetworkRule::None),
         trusted,
+        network_bytes: (user.network.max_mb.or(organisation.network.max_mb))
+            .unwrap_or(NETWORK_MB)
+            .saturating_mul(1 << 20),
         limits,
         workspace: workspace(arguments, &user.workspace, &organisation.workspace)?,
+        archive: archive(user, organisation),
         author: Identity {
             name: either(|file| &file.author.name).unwrap_or_else(|| "Sortie".into()),
             email: either(|file| &file.author.email).unwrap_or_else(|| "sortie@localhost".into()),
@@ -129,6 +148,37 @@ fn workspace(
         processes: user.processes.or(organisation.processes),
         cpus: user.cpus.or(organisation.cpus),
     })
+}
+
+/// What is kept of tasks, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ArchiveRules {
+    pub(crate) keep: KeepArchives,
+    pub(crate) retention: Retention,
+    pub(crate) limits: PackLimits,
+}
+
+/// Files and folders of a workspace that is archived.
+const ARCHIVE_ENTRIES: u64 = 2_000_000;
+
+/// The user's and the organisation's rules of archives.
+pub(crate) fn archive(user: &SettingsFile, organisation: &SettingsFile) -> ArchiveRules {
+    let first = |pick: fn(&ArchiveSettings) -> Option<u64>, default: u64| {
+        pick(&user.archive).or_else(|| pick(&organisation.archive)).unwrap_or(default)
+    };
+    let bytes = |megabytes: u64| megabytes.saturating_mul(1 << 20);
+    let all = bytes(first(|these| these.max_mb, 10 << 10));
+    let days = first(|these| these.keep_days, 30);
+    ArchiveRules {
+        keep: user.archive.keep.or(organisation.archive.keep).unwrap_or_default(),
+        retention: Retention { age: Duration::from_secs(days.saturating_mul(86_400)), bytes: all },
+        limits: PackLimits {
+            file: bytes(first(|these| these.file_mb, 256)),
+            total: bytes(first(|these| these.task_mb, 4 << 10)),
+            entries: ARCHIVE_ENTRIES,
+            archive: all,
+        },
+    }
 }
 
 /// All `[[plugin]]` entries; an id that occurs in both files is the

@@ -60,6 +60,16 @@ impl PathRules {
         these
     }
 
+    /// Whether a path, or a folder that it lies in, must not be read. A
+    /// repository's own folder is not looked at, as in workspaces.
+    pub(crate) fn denies_reading(&self, path: &Path) -> bool {
+        if self.read.is_empty() || path.starts_with(".git") {
+            return false;
+        }
+        let denied = |path: &Path| self.read.iter().any(|globs| globs.matches(path));
+        path.ancestors().any(|path| !path.as_os_str().is_empty() && denied(path))
+    }
+
     /// The paths of a fresh checkout that the rules are about. Nothing runs in
     /// it yet, so that walking it by path is safe; links are not followed.
     pub(crate) fn in_tree(&self, root: &Path) -> io::Result<Paths> {
@@ -157,6 +167,12 @@ mod tests {
         ];
         let paths = PathRules::new(&rules).in_tree(root.path()).expect("walked");
         let list = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let rules = PathRules::new(&rules);
+        for (path, denied) in
+            [(".env", true), ("a/.env/deep", true), ("src/main.rs", false), (".git/.env", false)]
+        {
+            assert_eq!(rules.denies_reading(Path::new(path)), denied, "{path}");
+        }
         assert_eq!(paths, Paths { masks: list(&[".env", "a/.ENV.local"]), read_only: list(&["keys/x.pem"]) });
     }
 }

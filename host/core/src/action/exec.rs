@@ -22,10 +22,20 @@ pub struct Exec {
     /// Whether the streams are a pseudo-terminal.
     #[serde(default)]
     pub tty: bool,
-    /// Milliseconds until it is killed; none for the backend's limit.
+    /// Whether it may live on after the call that started it. It then ends
+    /// with the task at the latest.
+    #[serde(default)]
+    pub background: bool,
+    /// Milliseconds until it is killed; none for the backend's limit, and in
+    /// the background for the life of the task.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
-    /// Bytes of output kept; none for the backend's limit.
+    /// Milliseconds without output until it is killed; none if it may be
+    /// silent.
+    #[serde(default)]
+    pub idle_timeout_ms: Option<u64>,
+    /// Bytes of output kept; none for the backend's limit. In the background
+    /// the newest output is kept instead.
     #[serde(default)]
     pub max_output: Option<u64>,
 }

@@ -18,7 +18,7 @@ use sortie_delivery::{BUILD_OUTPUT, Config, Identity, Source, TaskRepository};
 use sortie_policy::ports::{PortError, Repository};
 use sortie_policy::{
     Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit,
-    PolicyEvent,
+    PolicyEvent, Registries,
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -197,6 +197,7 @@ pub(crate) fn gate() -> Gate {
         provider: String::new(),
         setup_network: NetworkRule::None,
         agent_network: NetworkRule::None,
+        registries: Registries::default(),
     };
     Gate::new(Chain::new(vec![link]), defaults, Arc::new(TheseFacts), Arc::new(NoRecord), Arc::new(Nobody))
 }

@@ -65,6 +65,8 @@ pub enum Event {
         cause: Cause,
         /// How.
         status: Status,
+        /// Whether process 1 killed something for the workspace's memory meanwhile.
+        memory: bool,
     },
     /// The listening socket is attached as a descriptor.
     Listening,
@@ -76,22 +78,28 @@ impl Event {
 
     /// The event's bytes.
     pub fn encode(self) -> [u8; Self::LENGTH] {
-        let (kind, detail, how, value) = match self {
-            Self::Started { pid } => (1, 0, 0, pid),
-            Self::Failed { step, errno } => (2, step as u8, 0, errno),
-            Self::Exited { cause, status: Status::Code(code) } => (3, cause as u8, 0, code.into()),
-            Self::Exited { cause, status: Status::Signal(signal) } => (3, cause as u8, 1, signal.into()),
-            Self::Listening => (4, 0, 0, 0),
+        let (kind, detail, how, more, value) = match self {
+            Self::Started { pid } => (1, 0, 0, 0, pid),
+            Self::Failed { step, errno } => (2, step as u8, 0, 0, errno),
+            Self::Exited { cause, status, memory } => {
+                let (how, value) = match status {
+                    Status::Code(code) => (0, code),
+                    Status::Signal(signal) => (1, signal),
+                };
+                (3, cause as u8, how, memory.into(), value.into())
+            }
+            Self::Listening => (4, 0, 0, 0, 0),
         };
         let [a, b, c, d] = i32::to_le_bytes(value);
-        [kind, detail, how, 0, a, b, c, d]
+        [kind, detail, how, more, a, b, c, d]
     }
 
     /// Reads an event; none if it is not one.
     pub fn decode(bytes: [u8; Self::LENGTH]) -> Option<Self> {
-        let [kind, detail, how, 0, a, b, c, d] = bytes else { return None };
+        let [kind, detail, how, more @ 0..=1, a, b, c, d] = bytes else { return None };
         let value = i32::from_le_bytes([a, b, c, d]);
         match kind {
+            1 | 2 | 4 if more != 0 => None,
             1 => Some(Self::Started { pid: value }),
             2 => {
                 let step = Step::ALL.into_iter().find(|step| *step as u8 == detail)?;
@@ -101,7 +109,7 @@ impl Event {
                 let cause = [Cause::Own, Cause::Timeout, Cause::Killed].into_iter().nth(detail.into())?;
                 let value = u8::try_from(value).ok()?;
                 let status = if how == 0 { Status::Code(value) } else { Status::Signal(value) };
-                Some(Self::Exited { cause, status })
+                Some(Self::Exited { cause, status, memory: more == 1 })
             }
             4 => Some(Self::Listening),
             _ => None,
@@ -118,8 +126,8 @@ mod tests {
         let mut events = vec![Event::Started { pid: 77 }, Event::Listening];
         events.extend(Step::ALL.map(|step| Event::Failed { step, errno: 2 }));
         for cause in [Cause::Own, Cause::Timeout, Cause::Killed] {
-            events.push(Event::Exited { cause, status: Status::Code(255) });
-            events.push(Event::Exited { cause, status: Status::Signal(9) });
+            events.push(Event::Exited { cause, status: Status::Code(255), memory: false });
+            events.push(Event::Exited { cause, status: Status::Signal(9), memory: true });
         }
         for event in events {
             assert_eq!(Event::decode(event.encode()), Some(event));
@@ -128,7 +136,14 @@ mod tests {
 
     #[test]
     fn anything_else_is_not_an_event() {
-        for bytes in [[0; 8], [2, 9, 0, 0, 0, 0, 0, 0], [3, 7, 0, 0, 0, 0, 0, 0], [3, 0, 0, 0, 0, 1, 0, 0]] {
+        for bytes in [
+            [0; 8],
+            [2, 9, 0, 0, 0, 0, 0, 0],
+            [3, 7, 0, 0, 0, 0, 0, 0],
+            [3, 0, 0, 0, 0, 1, 0, 0],
+            [3, 0, 0, 2, 0, 0, 0, 0],
+            [4, 0, 0, 1, 0, 0, 0, 0],
+        ] {
             assert_eq!(Event::decode(bytes), None, "{bytes:?}");
         }
     }

@@ -12,7 +12,9 @@ use sortie_core::network::NetworkRule;
 use sortie_core::{Actor, Facts, Phase, Secret};
 use sortie_model::{Environment, ModelSpec, Options, Retries, connect};
 use sortie_policy::ports::{Model, ModelError, ReplyObserver};
-use sortie_policy::{Audit, AuditError, Chain, Defaults, FactsSource, Gate, Link, Nobody, Permit};
+use sortie_policy::{
+    Audit, AuditError, Chain, Defaults, FactsSource, Gate, Link, Nobody, Permit, Registries,
+};
 
 use crate::server::Server;
 
@@ -54,6 +56,7 @@ pub(crate) fn gate(provider: &str, links: Vec<Link>) -> Gate {
         provider: provider.into(),
         setup_network: NetworkRule::None,
         agent_network: NetworkRule::None,
+        registries: Registries::default(),
     };
     Gate::new(Chain::new(links), defaults, Arc::new(Now), Arc::new(Unread), Arc::new(Nobody))
 }

@@ -1,13 +1,14 @@
 //! Parts that do nothing, and note how the journal stood when they were asked.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::json;
 use sortie_agent::{Limits, Meter, TaskFacts};
 use sortie_core::action::{
-    ActionKind, Against, Change, ChangeKind, Commit, FileRead, FileWrite, ModelRequest, Push,
+    ActionKind, Against, Change, ChangeKind, Commit, Exec, FileRead, FileWrite, ModelRequest, Push,
     RepositoryFetch, ToolCall, WorkspaceCreate,
 };
 use sortie_core::conversation::{Item, Reply, StopReason};
@@ -16,16 +17,17 @@ use sortie_core::network::NetworkRule;
 use sortie_core::outcome::Usage;
 use sortie_core::{Decision, TaskId, Verdict};
 use sortie_orchestrator::{
-    Adopt, Adopted, Install, Parts, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun,
-    Toolmaker,
+    Adopt, Adopted, Archived, Archiver, Install, Parts, Plan, Remains, RunError, Store, TaskFolder,
+    TaskJournal, TaskRecord, TaskRun, Toolmaker,
 };
 use sortie_policy::ports::{
-    BranchState, Commands, CommitInfo, ErrorCode, FileContent, Files, Invocation, LineMatch, Model,
-    ModelError, PortError, ReplyObserver, Repository, SearchQuery, Survey, Tool, ToolOutput, Tools,
-    Workspace, WorkspaceSpec, Workspaces,
+    Background, BranchState, Commands, CommitInfo, ErrorCode, FileContent, Files, Invocation, LineMatch,
+    Model, ModelError, PortError, Process, ReplyObserver, Repository, SearchQuery, Survey, Tool, ToolOutput,
+    Tools, Workspace, WorkspaceSpec, Workspaces,
 };
 use sortie_policy::{
-    Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit, PolicyEvent, Seal,
+    Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit, PolicyEvent,
+    Registries, Seal,
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +47,15 @@ pub(crate) enum Pushes {
     UntilCancelled,
 }
 
+/// What comes of archives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Archives {
+    Whole,
+    Partial,
+    Unwanted,
+    Failed,
+}
+
 /// Everything around a run.
 pub(crate) struct Surroundings {
     home: TempDir,
@@ -54,8 +65,11 @@ pub(crate) struct Surroundings {
     pushes: Pushes,
     /// The disk fails once the workspace has stopped.
     breaks: bool,
+    archives: Archives,
     /// What was asked for, each with the events that were durable by then.
     effects: Mutex<Vec<(&'static str, Vec<String>)>>,
+    /// How often what runs in the background was ended.
+    background: AtomicUsize,
 }
 
 impl Surroundings {
@@ -147,7 +161,7 @@ impl Repository for Everything {
 #[async_trait]
 impl Adopt for Everything {
     async fn adopt(&self, limits: Limits) -> Result<Adopted, PortError> {
-        Ok(Adopted { install: None, limits })
+        Ok(Adopted { install: None, limits, wants_registries: false })
     }
 }
 
@@ -164,10 +178,33 @@ impl Workspaces for Everything {
     }
 }
 
+/// Nothing is installed; the agent left one command running.
+#[async_trait]
+impl Commands for Everything {
+    async fn spawn(&self, _: Permit<Exec>) -> Result<Box<dyn Process>, PortError> {
+        unreachable!("nothing is installed")
+    }
+
+    async fn attach(&self, _: &str) -> Result<Box<dyn Process>, PortError> {
+        unreachable!("no tool runs")
+    }
+
+    async fn end_background(&self) -> Vec<Background> {
+        let asked = self.0.background.fetch_add(1, Ordering::SeqCst);
+        let asleep = Background {
+            id: "p1".into(),
+            command: "sleep 9".into(),
+            age: std::time::Duration::from_secs(2),
+            exit: None,
+        };
+        if asked == 0 { vec![asleep] } else { Vec::new() }
+    }
+}
+
 #[async_trait]
 impl Workspace for Everything {
     fn commands(&self) -> Arc<dyn Commands> {
-        unreachable!("nothing is installed")
+        Arc::new(self.clone())
     }
 
     fn files(&self) -> Arc<dyn Files> {
@@ -179,6 +216,21 @@ impl Workspace for Everything {
         if self.0.breaks {
             let database = rusqlite::Connection::open(self.0.home.path().join("journal.db")).expect("opens");
             database.execute_batch("ALTER TABLE events RENAME TO gone").expect("is renamed");
+        }
+    }
+}
+
+#[async_trait]
+impl Archiver for Everything {
+    async fn archive(&self, remains: Remains) -> Result<Archived, PortError> {
+        assert!(remains.work_tree.is_dir() && remains.diff.is_file());
+        assert_eq!(remains.base, Some("b".repeat(40)));
+        self.0.note("archive");
+        match self.0.archives {
+            Archives::Whole => Ok(Archived::Whole("1 file".into())),
+            Archives::Partial => Ok(Archived::Partial("1 file too large".into())),
+            Archives::Unwanted => Ok(Archived::Unwanted),
+            Archives::Failed => Err(none()),
         }
     }
 }
@@ -292,6 +344,11 @@ impl World {
 
 /// Runs a task to its end.
 pub(crate) async fn run(pushes: Pushes, breaks: bool) -> World {
+    run_with(pushes, breaks, Archives::Unwanted, false).await
+}
+
+/// Runs a task to its end, with archives that go like this.
+pub(crate) async fn run_with(pushes: Pushes, breaks: bool, archives: Archives, keep: bool) -> World {
     let home = tempfile::tempdir().expect("a folder");
     let id: TaskId = "task-7k2m9q".parse().expect("an id");
     let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
@@ -316,6 +373,7 @@ pub(crate) async fn run(pushes: Pushes, breaks: bool) -> World {
         provider: "puppet".into(),
         setup_network: NetworkRule::None,
         agent_network: NetworkRule::None,
+        registries: Registries::default(),
     };
     let link = Link {
         id: "allow".into(),
@@ -340,7 +398,9 @@ pub(crate) async fn run(pushes: Pushes, breaks: bool) -> World {
         cancel: cancel.clone(),
         pushes,
         breaks,
+        archives,
         effects: Mutex::default(),
+        background: AtomicUsize::default(),
     });
     let everything = Everything(Arc::clone(&surroundings));
     let work_tree = folder.work_tree();
@@ -355,7 +415,7 @@ pub(crate) async fn run(pushes: Pushes, breaks: bool) -> World {
         install: Install::Skip,
         limits: Limits::default(),
         push: true,
-        keep: false,
+        keep,
     };
     let parts = Parts {
         gate,
@@ -365,7 +425,9 @@ pub(crate) async fn run(pushes: Pushes, breaks: bool) -> World {
         repository: Arc::new(everything.clone()),
         adopt: Arc::new(everything.clone()),
         workspaces: Arc::new(everything.clone()),
+        network: Arc::default(),
         tools: Arc::new(everything.clone()),
+        archiver: Arc::new(everything.clone()),
         model: Arc::new(everything),
         cancel,
     };

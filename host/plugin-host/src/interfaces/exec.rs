@@ -25,10 +25,14 @@ const VARIABLES: usize = 1024;
 /// Bytes that one `write` may pass.
 const WRITE: usize = 1 << 20;
 
-/// A command that a guest holds; none once it was detached. Dropping it kills
-/// the command.
+/// A command that a guest holds. Dropping it kills the command.
 #[expect(unreachable_pub, reason = "the generated bindings export it again")]
-pub struct Handle(Option<Box<dyn ports::Process>>);
+pub struct Handle {
+    /// None once it was detached.
+    process: Option<Box<dyn ports::Process>>,
+    /// Whether it was detached before, and so has its place.
+    attached: bool,
+}
 
 impl exec::Host for State {
     async fn spawn(&mut self, command: exec::Command) -> Result<Resource<Handle>, HostError> {
@@ -41,7 +45,7 @@ impl exec::Host for State {
             call.task.context.commands.spawn(permit).await
         });
         let process = spawned.await?;
-        self.hold(process)
+        self.hold(process, false)
     }
 
     async fn attach(&mut self, id: String) -> Result<Resource<Handle>, HostError> {
@@ -49,7 +53,12 @@ impl exec::Host for State {
         call.task.check_owner(&id, &call.plugin.id)?;
         self.check_room()?;
         let process = call.until_cancelled(call.task.context.commands.attach(&id)).await?;
-        self.hold(process)
+        self.hold(process, true)
+    }
+
+    async fn list_background(&mut self) -> Result<Vec<exec::Background>, HostError> {
+        let call = self.call()?;
+        Ok(call.task.background_of(&call.plugin.id).into_iter().map(background_to_wit).collect())
     }
 }
 
@@ -81,6 +90,12 @@ impl exec::HostProcess for State {
         Ok(call.until_cancelled(process.close_stdin()).await?)
     }
 
+    async fn terminate(&mut self, handle: Resource<Handle>) -> Result<(), HostError> {
+        // also after the task was cancelled, as `kill` is
+        let process = self.process(&handle)?;
+        Ok(process.terminate().await?)
+    }
+
     async fn kill(&mut self, handle: Resource<Handle>) -> Result<(), HostError> {
         // also after the task was cancelled: it ends something
         let process = self.process(&handle)?;
@@ -89,14 +104,11 @@ impl exec::HostProcess for State {
 
     async fn detach(&mut self, handle: Resource<Handle>) -> Result<String, HostError> {
         let call = self.call()?;
-        if !call.task.may_detach() {
-            return Err(PortError::new(
-                ErrorCode::Unavailable,
-                "too many commands of this task are detached",
-            )
-            .into());
+        let held = self.table.get_mut(&handle)?;
+        if !held.attached {
+            call.task.check_room()?;
         }
-        let process = self.table.get_mut(&handle)?.0.take().ok_or_else(spent)?;
+        let process = held.process.take().ok_or_else(spent)?;
         self.processes -= 1;
         let id = call.until_cancelled(process.detach()).await?;
         call.task.detached(&id, &call.plugin.id);
@@ -104,7 +116,7 @@ impl exec::HostProcess for State {
     }
 
     async fn drop(&mut self, handle: Resource<Handle>) -> wasmtime::Result<()> {
-        if self.table.delete(handle)?.0.is_some() {
+        if self.table.delete(handle)?.process.is_some() {
             self.processes -= 1;
         }
         Ok(())
@@ -122,14 +134,18 @@ impl State {
         ))
     }
 
-    fn hold(&mut self, process: Box<dyn ports::Process>) -> Result<Resource<Handle>, HostError> {
-        let handle = self.table.push(Handle(Some(process)))?;
+    fn hold(
+        &mut self,
+        process: Box<dyn ports::Process>,
+        attached: bool,
+    ) -> Result<Resource<Handle>, HostError> {
+        let handle = self.table.push(Handle { process: Some(process), attached })?;
         self.processes += 1;
         Ok(handle)
     }
 
     fn process(&mut self, handle: &Resource<Handle>) -> Result<&mut Box<dyn ports::Process>, HostError> {
-        Ok(self.table.get_mut(handle)?.0.as_mut().ok_or_else(spent)?)
+        Ok(self.table.get_mut(handle)?.process.as_mut().ok_or_else(spent)?)
     }
 }
 
@@ -139,7 +155,8 @@ fn spent() -> PortError {
 
 /// Checks what the guest asks for against the bounds of the contract.
 fn action(command: exec::Command, call: &Call) -> Result<Exec, PortError> {
-    let exec::Command { argv, cwd, env, stdin, tty, timeout_ms, max_output } = command;
+    let exec::Command { argv, cwd, env, stdin, tty, background, timeout_ms, idle_timeout_ms, max_output } =
+        command;
     if argv.is_empty() || argv[0].is_empty() {
         return Err(invalid("a command names a program"));
     }
@@ -168,8 +185,11 @@ fn action(command: exec::Command, call: &Call) -> Result<Exec, PortError> {
         env: BTreeMap::from_iter(env),
         stdin,
         tty,
-        timeout_ms: Some(timeout_ms.unwrap_or(left)),
-        max_output: Some(max_output.unwrap_or(u64::MAX).min(CONTENT as u64)),
+        background,
+        // in the background the call's time and the bound on its output mean nothing
+        timeout_ms: timeout_ms.or((!background).then_some(left)),
+        idle_timeout_ms,
+        max_output: (!background).then(|| max_output.unwrap_or(u64::MAX).min(CONTENT as u64)),
     })
 }
 
@@ -177,13 +197,30 @@ fn to_wit(chunk: ports::Chunk) -> exec::Chunk {
     match chunk {
         ports::Chunk::Stdout(bytes) => exec::Chunk::Stdout(bytes),
         ports::Chunk::Stderr(bytes) => exec::Chunk::Stderr(bytes),
-        ports::Chunk::Exit(ports::Ended { exit, dropped }) => {
-            let exit = match exit {
-                ports::Exit::Code(code) => exec::Exit::Code(code),
-                ports::Exit::Signal(signal) => exec::Exit::Signal(signal),
-                ports::Exit::TimedOut => exec::Exit::TimedOut,
-            };
-            exec::Chunk::Exit(exec::Ended { exit, dropped })
+        ports::Chunk::Skipped(bytes) => exec::Chunk::Skipped(bytes),
+        ports::Chunk::Exit(ports::Ended { exit, dropped, limits }) => {
+            let limits = limits.into_iter();
+            let limits = limits
+                .map(|reached| exec::Limit { name: reached.limit.name().into(), value: reached.value })
+                .collect();
+            exec::Chunk::Exit(exec::Ended { exit: exit_to_wit(exit), dropped, limits })
         }
+    }
+}
+
+fn exit_to_wit(exit: ports::Exit) -> exec::Exit {
+    match exit {
+        ports::Exit::Code(code) => exec::Exit::Code(code),
+        ports::Exit::Signal(signal) => exec::Exit::Signal(signal),
+        ports::Exit::TimedOut => exec::Exit::TimedOut,
+    }
+}
+
+fn background_to_wit(of: ports::Background) -> exec::Background {
+    exec::Background {
+        id: of.id,
+        command: of.command,
+        age_ms: u64::try_from(of.age.as_millis()).unwrap_or(u64::MAX),
+        exit: of.exit.map(exit_to_wit),
     }
 }

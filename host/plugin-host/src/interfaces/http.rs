@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use sortie_core::action::HttpRequest;
+use sortie_core::action::{ActionKind, HttpRequest};
 use sortie_core::text::one_line;
 use sortie_policy::ports::{Body, ErrorCode, PortError};
 use tokio::sync::Semaphore;
@@ -81,6 +81,7 @@ async fn exchange(
         return Err(invalid(format!("the method `{}` is not one that tools can use", one_line(&method, 40))));
     }
     call.granted(Wanted::Http { method: &method, url: &url })?;
+    let action = format!("{} {}", ActionKind::HttpRequest, one_line(url.as_str(), 200));
     let permit = call.permit(HttpRequest { method, url: url.into() }).await?;
 
     // what is sent is what was permitted, and not what the guest wrote
@@ -96,9 +97,15 @@ async fn exchange(
     let body = body.map_err(|error| PortError::new(ErrorCode::Invalid, error.to_string())).boxed_unsync();
     let sent = call.task.context.http.send(permit, http::Request::from_parts(parts, body));
     let limit = first_byte_limit(options);
-    tokio::time::timeout(limit, sent).await.map_err(|_| {
+    let answered = tokio::time::timeout(limit, sent).await.map_err(|_| {
         PortError::new(ErrorCode::Timeout, format!("no answer within {} ms", limit.as_millis()))
-    })?
+    })?;
+    if let Some(refused) = answered.as_ref().err().and_then(|error| error.refused(action))
+        && let Err(error) = call.task.context.gate.record_refusal(refused)
+    {
+        tracing::warn!(%error, "a refused address could not be recorded");
+    }
+    answered
 }
 
 /// The call's own deadline ends what this leaves open.

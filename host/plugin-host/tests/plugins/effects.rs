@@ -217,6 +217,16 @@ async fn a_request_is_sent_as_it_was_permitted() {
 }
 
 #[tokio::test]
+async fn an_address_that_a_tools_request_may_not_have_is_recorded() {
+    let task = Task::new().await;
+    task.decisions.take();
+    task.error("fetch", "GET https://private.example/").await;
+    let recorded = task.decisions.take();
+    let refusal = "http-request https://private.example/ refused by egress";
+    assert_eq!(recorded.iter().filter(|line| *line == refusal).count(), 1, "{recorded:?}");
+}
+
+#[tokio::test]
 async fn the_bounds_of_a_command_hold() {
     let task = Task::new().await;
     let codes = task.content("run-bounds", "").await;
@@ -236,18 +246,64 @@ async fn a_call_holds_32_commands_at_most_and_its_end_kills_them() {
 async fn a_detached_command_is_taken_up_by_its_own_plugin_alone() {
     let task = Task::new().await;
     let id = task.content("detach", "true x").await;
-    assert_eq!(id, "detached-true-x");
-    assert!(task.content("attach", &id).await.starts_with("Exit::Signal(9)"));
-    assert_eq!(task.error("attach", "detached-other").await.code, ErrorCode::NotFound);
+    assert_eq!(id, "p1");
+    let read = "(5 skipped)Exit::TimedOut idle_timeout_ms = 7";
+    assert_eq!(task.content("attach", &id).await, read);
+    assert_eq!(task.error("attach", "p2").await.code, ErrorCode::NotFound);
     let error = task.error("attach-from-another-plugin", &id).await;
     assert_eq!((error.code, task.world.running.load(Ordering::SeqCst)), (ErrorCode::NotFound, 0), "{error}");
     assert_eq!(task.error("detach-twice", "true y").await.code, ErrorCode::Invalid);
 }
 
 #[tokio::test]
-async fn a_task_detaches_256_commands_at_most() {
+async fn a_command_that_did_not_ask_for_the_background_is_not_detached() {
     let task = Task::new().await;
-    assert_eq!(task.content("detach-many", "").await, "256 then ErrorCode::Unavailable");
+    assert_eq!(task.error("detach-foreground", "sleep 9").await.code, ErrorCode::Invalid);
+    assert_eq!(task.content("list-background", "").await, "");
+    assert_eq!(task.world.running.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_plugin_lists_its_own_background_commands_with_age_and_end() {
+    let task = Task::new().await;
+    task.content("detach", "true x").await;
+    task.content("detach", "sleep 9").await;
+    let list = task.content("list-background", "").await;
+    assert_eq!(list, "p1 true x 2000 Some(Exit::Code(0));p2 sleep 9 2000 None;");
+    assert_eq!(task.content("list-background-from-another-plugin", "").await, "0");
+}
+
+/// Remembers what commands asked for.
+#[derive(Default)]
+struct Sees(std::sync::Mutex<Vec<String>>);
+
+#[async_trait::async_trait]
+impl Evaluator for Sees {
+    async fn evaluate(&self, event: &PolicyEvent) -> Result<Verdict, Fault> {
+        let details = &event.action.details;
+        let of = |key: &str| details[key].to_string();
+        self.0.lock().expect("lock").push(format!("{} {}", of("background"), of("max_output")));
+        assert_eq!(details["timeout_ms"].is_null(), details["background"] == true);
+        Ok(Verdict::of(Decision::Abstain))
+    }
+}
+
+#[tokio::test]
+async fn policies_see_that_a_command_is_for_the_background_and_that_it_has_no_time_limit() {
+    let sees = Arc::new(Sees::default());
+    let task = Task::governed(link("sees", &[ActionKind::Exec], sees.clone())).await;
+    task.content("detach", "sleep 9").await;
+    task.content("run", "true").await;
+    assert_eq!(*sees.0.lock().expect("lock"), ["true null", "false 8388608"]);
+}
+
+#[tokio::test]
+async fn a_task_has_256_commands_in_the_background_at_most_and_those_that_ended_make_room() {
+    let task = Task::new().await;
+    assert_eq!(task.content("detach-many", "true").await, "all");
+    assert_eq!(task.content("detach-many", "sleep").await, "256 then ErrorCode::Unavailable");
+    // whoever has a place keeps it
+    assert_eq!(task.content("detach-again", "p1001").await, "p1001");
 }
 
 #[tokio::test]

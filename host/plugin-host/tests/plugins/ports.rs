@@ -23,6 +23,8 @@ pub(crate) struct World {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Commands that run now.
     pub(crate) running: Arc<AtomicUsize>,
+    /// Commands in the background; one whose program is `true` has ended.
+    detached: Arc<Mutex<Vec<Background>>>,
 }
 
 impl World {
@@ -55,7 +57,10 @@ struct Fake {
     chunks: Vec<Chunk>,
     for_ever: bool,
     name: String,
+    background: bool,
+    id: Option<String>,
     running: Arc<AtomicUsize>,
+    detached: Arc<Mutex<Vec<Background>>>,
 }
 
 impl Drop for Fake {
@@ -69,21 +74,38 @@ impl Commands for World {
     async fn spawn(&self, permit: Permit<Exec>) -> Result<Box<dyn Process>, PortError> {
         let action = self.redeem(permit);
         self.running.fetch_add(1, Ordering::SeqCst);
-        let end = Chunk::Exit(Ended { exit: Exit::Code(0), dropped: 0 });
+        let end = Chunk::Exit(Ended::of(Exit::Code(0)));
         let chunks = vec![end, Chunk::Stdout(format!("{} ", action.argv.join(" ")).into_bytes())];
         let for_ever = action.argv[0] == "sleep";
         Ok(Box::new(Fake {
             chunks,
             for_ever,
-            name: action.argv.join("-"),
+            name: action.argv.join(" "),
+            background: action.background,
+            id: None,
             running: Arc::clone(&self.running),
+            detached: Arc::clone(&self.detached),
         }))
     }
 
     async fn attach(&self, id: &str) -> Result<Box<dyn Process>, PortError> {
         self.running.fetch_add(1, Ordering::SeqCst);
-        let chunks = vec![Chunk::Exit(Ended { exit: Exit::Signal(9), dropped: 0 })];
-        Ok(Box::new(Fake { chunks, for_ever: false, name: id.into(), running: Arc::clone(&self.running) }))
+        let limits = vec![LimitReached { limit: CommandLimit::IdleTimeout, value: 7 }];
+        let end = Ended { limits, ..Ended::of(Exit::TimedOut) };
+        let chunks = vec![Chunk::Exit(end), Chunk::Skipped(5)];
+        Ok(Box::new(Fake {
+            chunks,
+            for_ever: false,
+            name: id.into(),
+            background: true,
+            id: Some(id.into()),
+            running: Arc::clone(&self.running),
+            detached: Arc::clone(&self.detached),
+        }))
+    }
+
+    fn background(&self) -> Vec<Background> {
+        self.detached.lock().expect("lock").clone()
     }
 }
 
@@ -105,12 +127,30 @@ impl Process for Fake {
         Ok(())
     }
 
+    async fn terminate(&mut self) -> Result<(), PortError> {
+        Ok(())
+    }
+
     async fn kill(&mut self) -> Result<(), PortError> {
         Ok(())
     }
 
     async fn detach(self: Box<Self>) -> Result<String, PortError> {
-        Ok(format!("detached-{}", self.name))
+        if !self.background {
+            return Err(PortError::new(ErrorCode::Invalid, "not started for the background"));
+        }
+        if let Some(id) = &self.id {
+            return Ok(id.clone());
+        }
+        let mut detached = self.detached.lock().expect("lock");
+        let id = format!("p{}", detached.len() + 1);
+        detached.push(Background {
+            id: id.clone(),
+            command: self.name.clone(),
+            age: Duration::from_secs(2),
+            exit: (!self.for_ever).then_some(Exit::Code(0)),
+        });
+        Ok(id)
     }
 }
 
@@ -235,6 +275,13 @@ impl HttpClient for World {
         assert_eq!(action.method, request.method().as_str());
         if action.url.contains("unreachable") {
             return Err(PortError::new(ErrorCode::Unavailable, "nothing resolves \u{1b}[31mthis name"));
+        }
+        if action.url.contains("private") {
+            let rule = Some("egress/public-addresses".into());
+            return Err(PortError {
+                rule,
+                ..PortError::new(ErrorCode::Denied, "it is not public; trust it")
+            });
         }
         let host = request.headers()["host"].to_str().expect("text").to_owned();
         let body =

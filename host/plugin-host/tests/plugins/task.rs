@@ -12,7 +12,7 @@ use sortie_plugin_host::{Grants, LoadedTool, PluginLog, ProgressSink, TaskContex
 use sortie_policy::ports::{Invocation, PortError, ToolOutput, Tools as _};
 use sortie_policy::{
     Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit,
-    PolicyEvent,
+    PolicyEvent, Registries,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -72,8 +72,14 @@ pub(crate) struct Decisions(Arc<Mutex<Vec<String>>>);
 
 impl Audit for Decisions {
     fn record(&self, decision: Event) -> Result<(), AuditError> {
-        let Event::Decision { actor, kind, target, decision, .. } = decision else { panic!("a decision") };
-        self.0.lock().expect("lock").push(format!("{actor} {kind} {target} {decision}"));
+        let line = match decision {
+            Event::Decision { actor, kind, target, decision, .. } => {
+                format!("{actor} {kind} {target} {decision}")
+            }
+            Event::Refused(refused) => format!("{} refused by {}", refused.action, refused.policy),
+            other => panic!("no decision: {other:?}"),
+        };
+        self.0.lock().expect("lock").push(line);
         Ok(())
     }
 }
@@ -105,6 +111,7 @@ pub(crate) fn gate(links: Vec<Link>, decisions: &Decisions) -> Arc<Gate> {
         provider: "scripted".into(),
         setup_network: NetworkRule::All,
         agent_network: "*.example,unreachable.example:80".parse().expect("a rule"),
+        registries: Registries::default(),
     };
     Arc::new(Gate::new(
         Chain::new(links),

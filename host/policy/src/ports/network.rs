@@ -1,8 +1,11 @@
 //! The network.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use sortie_core::action::{HttpRequest, NetworkConnect};
+use sortie_core::outcome::NetworkUse;
 use tokio::net::TcpStream;
 
 use super::PortError;
@@ -36,4 +39,46 @@ pub trait HttpClient: Send + Sync {
         permit: Permit<HttpRequest>,
         request: http::Request<Body>,
     ) -> Result<http::Response<Body>, PortError>;
+}
+
+/// Counts the bytes of all connections of a task, those of its commands and
+/// those of its tools, and knows how many there may be. Connections that are
+/// open when the last one is moved overshoot by what they have under way.
+#[derive(Debug, Default)]
+pub struct NetworkMeter {
+    sent: AtomicU64,
+    received: AtomicU64,
+    max: Option<u64>,
+}
+
+impl NetworkMeter {
+    /// A meter that stands at zero. `max` bounds the bytes sent and received
+    /// together; none for no bound.
+    pub fn new(max: Option<u64>) -> Self {
+        Self { max, ..Self::default() }
+    }
+
+    /// Counts bytes that went to a server.
+    pub fn count_sent(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that came from a server.
+    pub fn count_received(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What was moved so far.
+    pub fn used(&self) -> NetworkUse {
+        NetworkUse {
+            sent: self.sent.load(Ordering::Relaxed),
+            received: self.received.load(Ordering::Relaxed),
+            max: self.max,
+        }
+    }
+
+    /// Whether nothing more may be moved.
+    pub fn is_spent(&self) -> bool {
+        self.used().is_spent()
+    }
 }

@@ -44,3 +44,37 @@ pub trait Workspace: Send + Sync {
     /// Ends all processes in it and waits until they are gone.
     async fn stop(&self);
 }
+
+/// Copies the folders of workspaces.
+#[async_trait]
+pub trait Forks: Send + Sync {
+    /// Copies both folders of `source`, in which nothing runs, to those of `copy`, which are not there yet. The copy
+    /// shares no file with its source; links are copied as links, and what is neither folder, file nor link is
+    /// left out. If it fails, nothing of the copy stays.
+    ///
+    /// # Errors
+    /// `NotFound` if a source is not there, `Conflict` if a copy is, `TooLarge` beyond the bound.
+    async fn fork(
+        &self,
+        permit: Permit<WorkspaceCreate>,
+        source: &WorkspaceSpec,
+        copy: &WorkspaceSpec,
+    ) -> Result<Forked, PortError>;
+}
+
+/// What was copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forked {
+    /// Regular files.
+    pub files: u64,
+    /// Of these, those that share their blocks with the source until one of the two is written.
+    pub shared: u64,
+    /// Folders.
+    pub folders: u64,
+    /// Symbolic links.
+    pub links: u64,
+    /// Fifos, sockets and devices, which are left out.
+    pub special: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+}

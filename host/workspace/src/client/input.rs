@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::termios::{Winsize, tcsetwinsize};
+use sortie_init::protocol::Window;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -38,6 +40,12 @@ impl Input {
             rustix::io::retry_on_intr(|| rustix::io::write(stream, bytes)).map_err(io::Error::from)
         };
         self.stream.async_io(Interest::WRITABLE, write).await
+    }
+
+    /// Tells a terminal its size; anything else is none.
+    pub(super) fn resize(&self, Window { rows, columns }: Window) -> io::Result<()> {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        Ok(tcsetwinsize(self.stream.get_ref(), size)?)
     }
 
     /// Ends the input. A terminal stays open for output, so it gets the character instead.

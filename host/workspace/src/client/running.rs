@@ -1,22 +1,22 @@
 //! A command that was started: its output in order, its input, its end.
 
-use std::collections::VecDeque;
+use std::fmt;
 use std::future::pending;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sortie_init::descriptors;
-use sortie_init::protocol::{Cause, Event, Order, Status};
-use sortie_policy::ports::{Chunk, Ended, Exit};
+use sortie_init::protocol::{Cause, Event, Order, Status, Window};
+use sortie_policy::ports::{Chunk, CommandLimit, Ended, Exit, LimitReached};
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use super::input::Input;
 use super::output::{CHUNK, Output, Read};
+use super::queue::{HELD, Queue};
 use super::{Client, ClientError, next_event};
-
-/// Output held back while input is being written, and while nobody is attached, in bytes.
-const HELD: usize = 1 << 20;
+use crate::counters::{Counters, Counts};
 
 /// How long a command may take to read on without its output being read.
 const BLOCKED: Duration = Duration::from_secs(1);
@@ -39,19 +39,48 @@ pub enum InputError {
 #[derive(Debug)]
 pub struct Running {
     client: Client,
-    channel: AsyncFd<OwnedFd>,
+    /// None once nobody waits for what the command left behind.
+    channel: Option<AsyncFd<OwnedFd>>,
     input: Option<Input>,
     /// Standard output and standard error, while somebody may write to them.
     outputs: [Option<Output>; 2],
     /// Which of the two was read last: the other has its turn.
     last: usize,
-    /// Read but not yet given out.
-    ready: VecDeque<Chunk>,
-    held: usize,
-    /// Bytes of output that may still be given out.
+    ready: Queue,
+    /// Bytes of output that may be given out in all, and that still may.
+    max_output: u64,
     allowance: u64,
     dropped: u64,
+    bounds: Bounds,
+    /// When there last was output.
+    heard: Instant,
+    /// Whether we killed it for its silence.
+    silenced: bool,
+    /// Whether init killed something for the workspace's memory.
+    over_memory: bool,
     state: State,
+    ended: Option<Ended>,
+    at_end: Option<AtEnd>,
+}
+
+/// Limits that a command's end is to name, besides that of its output.
+#[derive(Debug, Default)]
+pub struct Bounds {
+    /// The time that its [`Spec`](super::Spec) gives it. Init keeps it.
+    pub timeout: Option<Duration>,
+    /// Time without output until it is killed; none if it may be silent.
+    pub idle: Option<Duration>,
+    /// How often the workspace's own limits were reached, and how often before the command began.
+    pub counters: Option<(Arc<Counters>, Counts)>,
+}
+
+/// Is called once, with the command's end.
+struct AtEnd(Box<dyn FnOnce(&Ended) + Send + Sync>);
+
+impl fmt::Debug for AtEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AtEnd")
+    }
 }
 
 #[derive(Debug)]
@@ -66,7 +95,8 @@ enum State {
 
 enum Happened {
     Output(usize, Read),
-    Ended(Exit),
+    /// How, and whether something was killed for the workspace's memory.
+    Ended(Exit, bool),
     Gone(ClientError),
 }
 
@@ -80,15 +110,35 @@ impl Running {
     ) -> Self {
         Self {
             client,
-            channel,
+            channel: Some(channel),
             input,
             outputs,
             last: 1,
-            ready: VecDeque::new(),
-            held: 0,
+            ready: Queue::default(),
+            max_output,
             allowance: max_output,
             dropped: 0,
+            bounds: Bounds::default(),
+            heard: Instant::now(),
+            silenced: false,
+            over_memory: false,
             state: State::Running,
+            ended: None,
+            at_end: None,
+        }
+    }
+
+    /// Sets what the end is to name. To be called at the start.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
+    /// Has the command's end told, whoever reads it: at once if it has ended, else when it does, and when it is
+    /// killed by being dropped.
+    pub(crate) fn at_end(&mut self, tell: impl FnOnce(&Ended) + Send + Sync + 'static) {
+        match &self.ended {
+            Some(ended) => tell(ended),
+            None => self.at_end = Some(AtEnd(Box::new(tell))),
         }
     }
 
@@ -101,20 +151,22 @@ impl Running {
     pub async fn next(&mut self, wait: Duration) -> Result<Option<Chunk>, ClientError> {
         let deadline = Instant::now().checked_add(wait);
         loop {
-            if let Some(mut chunk) = self.ready.pop_front() {
-                self.held -= weight(&chunk);
-                if let Chunk::Exit(ended) = &mut chunk {
-                    ended.dropped = self.dropped;
-                }
+            if let Some(chunk) = self.ready.pop() {
                 return Ok(Some(chunk));
             }
             match self.state {
                 State::Over => return Ok(None),
                 State::Draining(..) => self.drain(),
                 State::Running => {
+                    let silent = self.silent_until();
                     let happened = tokio::select! {
                         biased;
+                        // First: output that is there counts, however late it is read.
                         happened = self.happens() => happened,
+                        () = until(silent), if silent.is_some() => {
+                            self.silence();
+                            continue;
+                        }
                         () = until(deadline) => return Ok(None),
                     };
                     self.take_up(happened)?;
@@ -138,7 +190,7 @@ impl Running {
             if !matches!(self.state, State::Running) {
                 return Err(InputError::Closed);
             }
-            let room = self.held < HELD;
+            let room = !self.ready.is_full();
             let happened = tokio::select! {
                 biased;
                 written = input.write(data) => match written {
@@ -165,6 +217,15 @@ impl Running {
         input.close().await.map_err(|_| InputError::Closed)
     }
 
+    /// Tells the command's terminal how large it is now, and the kernel tells the programs in it.
+    ///
+    /// # Errors
+    /// [`InputError::Closed`] if there is no terminal, or its input is closed.
+    pub fn resize(&mut self, window: Window) -> Result<(), InputError> {
+        let input = self.input.as_ref().ok_or(InputError::Closed)?;
+        input.resize(window).map_err(|_| InputError::Closed)
+    }
+
     /// Kills the command with all that it started. The exit is still to be read.
     pub fn kill(&mut self) {
         self.order(Order::Kill);
@@ -176,33 +237,56 @@ impl Running {
     }
 
     fn order(&self, order: Order) {
-        // It fails if the keeper is gone, and everything beneath it with it: nothing is left to tell.
-        let _ = descriptors::send(self.channel.get_ref(), &order.encode(), &[]);
+        if let Some(channel) = &self.channel {
+            // It fails if the keeper is gone, and everything beneath it with it: nothing is left to tell.
+            let _ = descriptors::send(channel.get_ref(), &order.encode(), &[]);
+        }
     }
 
-    /// Goes on reading with nobody attached, keeping the newest output. Cancel-safe.
+    /// Goes on reading with nobody attached, keeping the newest output. When the command has ended, what it
+    /// started is killed: nobody else will let go of it. Cancel-safe.
     pub(crate) async fn park(&mut self) {
         loop {
             match self.state {
-                State::Over => pending().await,
+                State::Over => {
+                    (self.channel, self.input, self.outputs) = (None, None, [None, None]);
+                    pending().await
+                }
                 State::Draining(..) => self.drain(),
                 State::Running => {
-                    let happened = self.happens().await;
+                    let silent = self.silent_until();
+                    let happened = tokio::select! {
+                        biased;
+                        happened = self.happens() => happened,
+                        () = until(silent), if silent.is_some() => {
+                            self.silence();
+                            continue;
+                        }
+                    };
                     if self.take_up(happened).is_err() {
                         self.end(Exit::Signal(9));
                     }
                 }
             }
-            self.forget_oldest();
+            self.ready.forget_oldest();
         }
     }
 
-    fn forget_oldest(&mut self) {
-        while self.held > HELD {
-            let Some(chunk) = self.ready.pop_front() else { return };
-            self.held -= weight(&chunk);
-            self.dropped += weight(&chunk) as u64;
+    /// Has the exit read once more, if it was read.
+    pub(crate) fn tell_again(&mut self) {
+        if let Some(ended) = self.ended.as_ref().filter(|_| self.ready.is_empty()) {
+            self.ready.push_end(ended.clone());
         }
+    }
+
+    /// When its silence is to end it; none if it may be silent.
+    fn silent_until(&self) -> Option<Instant> {
+        self.bounds.idle.filter(|_| !self.silenced).and_then(|idle| self.heard.checked_add(idle))
+    }
+
+    fn silence(&mut self) {
+        self.silenced = true;
+        self.kill();
     }
 
     async fn happens(&self) -> Happened {
@@ -210,7 +294,7 @@ impl Running {
         tokio::select! {
             biased;
             // First, or something in the background that writes faster than we read would put the end off for ever.
-            event = next_event(&self.channel) => self.event(event),
+            event = event_of(self.channel.as_ref()) => self.event(event),
             read = read(self.outputs[first].as_ref()) => Happened::Output(first, read),
             read = read(self.outputs[second].as_ref()) => Happened::Output(second, read),
         }
@@ -218,16 +302,18 @@ impl Running {
 
     fn event(&self, event: Result<Option<(Event, Vec<OwnedFd>)>, ClientError>) -> Happened {
         match event {
-            Ok(Some((Event::Exited { cause: Cause::Timeout, .. }, _))) => Happened::Ended(Exit::TimedOut),
-            Ok(Some((Event::Exited { status: Status::Code(code), .. }, _))) => {
-                Happened::Ended(Exit::Code(code))
-            }
-            Ok(Some((Event::Exited { status: Status::Signal(signal), .. }, _))) => {
-                Happened::Ended(Exit::Signal(signal))
+            Ok(Some((Event::Exited { cause, status, memory }, _))) => {
+                let exit = match (cause, status) {
+                    (Cause::Timeout, _) => Exit::TimedOut,
+                    (Cause::Killed, _) if self.silenced => Exit::TimedOut,
+                    (_, Status::Code(code)) => Exit::Code(code),
+                    (_, Status::Signal(signal)) => Exit::Signal(signal),
+                };
+                Happened::Ended(exit, memory)
             }
             Ok(None) if self.client.is_gone() => Happened::Gone(ClientError::Gone),
             // Its keeper was killed from within, and everything beneath it is killed for that.
-            Ok(None) => Happened::Ended(Exit::Signal(9)),
+            Ok(None) => Happened::Ended(Exit::Signal(9), false),
             Ok(Some(_)) => Happened::Gone(super::out_of_turn()),
             Err(error) => Happened::Gone(error),
         }
@@ -241,12 +327,14 @@ impl Running {
             }
             Happened::Output(stream, Read::End) => self.outputs[stream] = None,
             Happened::Output(_, Read::Nothing) => {}
-            Happened::Ended(exit) => {
+            Happened::Ended(exit, memory) => {
+                self.over_memory = memory;
                 let waiting = |output: &Option<Output>| output.as_ref().map_or(0, Output::waiting);
                 self.state = State::Draining(exit, [waiting(&self.outputs[0]), waiting(&self.outputs[1])]);
             }
             Happened::Gone(error) => {
                 self.state = State::Over;
+                self.tell_end(&Ended::of(Exit::Signal(9)));
                 return Err(error);
             }
         }
@@ -270,11 +358,41 @@ impl Running {
     }
 
     fn end(&mut self, exit: Exit) {
-        self.ready.push_back(Chunk::Exit(Ended { exit, dropped: 0 }));
+        let ended = Ended { exit, dropped: self.dropped, limits: self.limits(exit) };
+        self.tell_end(&ended);
+        self.ready.push_end(ended.clone());
+        self.ended = Some(ended);
         self.state = State::Over;
     }
 
+    fn tell_end(&mut self, ended: &Ended) {
+        if let Some(AtEnd(tell)) = self.at_end.take() {
+            tell(ended);
+        }
+    }
+
+    /// The limits that a command which ended like this ran into.
+    fn limits(&self, exit: Exit) -> Vec<LimitReached> {
+        let time = if self.silenced {
+            self.bounds.idle.map(|idle| (CommandLimit::IdleTimeout, idle))
+        } else {
+            self.bounds.timeout.map(|timeout| (CommandLimit::Timeout, timeout))
+        };
+        let time = time.filter(|_| exit == Exit::TimedOut);
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let time = time.map(|(limit, time)| LimitReached { limit, value: milliseconds(time) });
+        let output = LimitReached { limit: CommandLimit::Output, value: self.max_output };
+        let output = (self.dropped > 0).then_some(output);
+        let counters = self.bounds.counters.as_ref();
+        let memory = counters.filter(|_| self.over_memory).and_then(|(counters, _)| counters.kept_by_init());
+        let memory = memory.map(|value| LimitReached { limit: CommandLimit::Memory, value });
+        let of_the_workspace =
+            self.bounds.counters.iter().flat_map(|(counters, before)| counters.reached_since(before));
+        time.into_iter().chain(output).chain(memory).chain(of_the_workspace).collect()
+    }
+
     fn give(&mut self, stream: usize, mut bytes: Vec<u8>) {
+        self.heard = Instant::now();
         let allowed = usize::try_from(self.allowance).unwrap_or(usize::MAX).min(bytes.len());
         self.allowance -= allowed as u64;
         self.dropped += (bytes.len() - allowed) as u64;
@@ -282,8 +400,21 @@ impl Running {
         if bytes.is_empty() {
             return;
         }
-        self.held += bytes.len();
-        self.ready.push_back(if stream == 0 { Chunk::Stdout(bytes) } else { Chunk::Stderr(bytes) });
+        self.ready.push(stream, bytes);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // With the channel goes the command.
+        self.tell_end(&Ended::of(Exit::Signal(9)));
+    }
+}
+
+async fn event_of(channel: Option<&AsyncFd<OwnedFd>>) -> Result<Option<(Event, Vec<OwnedFd>)>, ClientError> {
+    match channel {
+        Some(channel) => next_event(channel).await,
+        None => Ok(None),
     }
 }
 
@@ -298,12 +429,5 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => pending().await,
-    }
-}
-
-fn weight(chunk: &Chunk) -> usize {
-    match chunk {
-        Chunk::Stdout(bytes) | Chunk::Stderr(bytes) => bytes.len(),
-        Chunk::Exit(_) => 0,
     }
 }

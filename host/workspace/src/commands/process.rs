@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sortie_policy::ports::{Chunk, ErrorCode, PortError, Process};
+use tokio::time::Instant;
 
 use super::detached::Detached;
 use super::port_error;
-use crate::client::{InputError, Running};
+use crate::client::{InputError, Running, Window};
 
 /// A command that somebody holds.
 #[derive(Debug)]
@@ -16,17 +17,26 @@ pub(super) struct CommandProcess {
     /// There until it is detached.
     running: Option<Running>,
     detached: Arc<Detached>,
-    /// Its id, if it was detached before.
-    id: Option<String>,
+    origin: Origin,
 }
 
-impl CommandProcess {
-    pub(super) fn new(running: Running, detached: Arc<Detached>) -> Self {
-        Self { running: Some(running), detached, id: None }
-    }
+/// What a command may do after its call.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// Nothing: it was permitted for as long as somebody holds it.
+    Foreground,
+    /// It may be detached; this is what it is called then.
+    Background { command: String, started: Instant },
+    /// It was detached, under this id.
+    Detached(String),
+}
 
-    pub(super) fn attached(running: Running, detached: Arc<Detached>, id: String) -> Self {
-        Self { running: Some(running), detached, id: Some(id) }
+/// SIGTERM.
+const TERMINATE: u8 = 15;
+
+impl CommandProcess {
+    pub(super) fn new(running: Running, detached: Arc<Detached>, origin: Origin) -> Self {
+        Self { running: Some(running), detached, origin }
     }
 
     fn running(&mut self) -> &mut Running {
@@ -36,7 +46,7 @@ impl CommandProcess {
 
 impl Drop for CommandProcess {
     fn drop(&mut self) {
-        if let (Some(_), Some(id)) = (&self.running, &self.id) {
+        if let (Some(_), Origin::Detached(id)) = (&self.running, &self.origin) {
             self.detached.forget(id);
         }
     }
@@ -56,6 +66,16 @@ impl Process for CommandProcess {
         self.running().close_stdin().await.map_err(input_error)
     }
 
+    async fn resize(&mut self, rows: u16, columns: u16) -> Result<(), PortError> {
+        let resized = self.running().resize(Window { rows, columns });
+        resized.map_err(|_| PortError::new(ErrorCode::Invalid, "the command has no terminal"))
+    }
+
+    async fn terminate(&mut self) -> Result<(), PortError> {
+        self.running().signal(TERMINATE);
+        Ok(())
+    }
+
     async fn kill(&mut self) -> Result<(), PortError> {
         self.running().kill();
         Ok(())
@@ -63,7 +83,14 @@ impl Process for CommandProcess {
 
     async fn detach(mut self: Box<Self>) -> Result<String, PortError> {
         let running = self.running.take().expect("detaching consumes the process");
-        self.detached.park(running, self.id.take())
+        match std::mem::replace(&mut self.origin, Origin::Foreground) {
+            Origin::Foreground => Err(PortError::new(
+                ErrorCode::Invalid,
+                "the command was not started to run in the background: ask for `background`",
+            )),
+            Origin::Background { command, started } => self.detached.park(running, command, started),
+            Origin::Detached(id) => self.detached.park_again(running, &id),
+        }
     }
 }
 

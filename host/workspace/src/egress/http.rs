@@ -56,7 +56,8 @@ impl ToolHttp {
     /// A client for permits that bear this seal. The machine's certificate
     /// authorities are loaded at the first `https` request.
     pub fn new(seal: Seal, reach: Arc<Reach>) -> Self {
-        Self { seal, reach, limits: HttpLimits::default(), tls: OnceLock::new(), totals: Arc::default() }
+        let totals = Totals::of(Arc::clone(reach.meter()));
+        Self { seal, reach, limits: HttpLimits::default(), tls: OnceLock::new(), totals }
     }
 
     /// The same with other bounds.

@@ -7,14 +7,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use sortie_policy::ports::NetworkMeter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// Bytes of many connections together.
+/// Bytes of many connections together, as part of what the task may move.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) sent: AtomicU64,
     pub(super) received: AtomicU64,
+    pub(super) task: Arc<NetworkMeter>,
+}
+
+impl Totals {
+    pub(super) fn of(task: Arc<NetworkMeter>) -> Arc<Self> {
+        Arc::new(Self { task, ..Self::default() })
+    }
 }
 
 /// One connection.
@@ -49,6 +57,16 @@ impl Meter {
         }
     }
 
+    fn received_now(&self, bytes: usize) {
+        self.moved(|totals| &totals.received, bytes);
+        self.totals.task.count_received(bytes as u64);
+    }
+
+    fn sent_now(&self, bytes: usize) {
+        self.moved(|totals| &totals.sent, bytes);
+        self.totals.task.count_sent(bytes as u64);
+    }
+
     fn moved(&self, counter: impl Fn(&Totals) -> &AtomicU64, bytes: usize) {
         if bytes > 0 {
             counter(&self.own).fetch_add(bytes as u64, Ordering::Relaxed);
@@ -56,7 +74,17 @@ impl Meter {
             *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         }
     }
+
+    /// Breaks a connection off once the task may move nothing more.
+    fn check(&self) -> io::Result<()> {
+        if self.totals.task.is_spent() { Err(io::Error::other(Spent)) } else { Ok(()) }
+    }
 }
+
+/// The task has moved all the bytes that it may.
+#[derive(Debug, thiserror::Error)]
+#[error("the task has moved all the bytes over the network that it may")]
+struct Spent;
 
 /// A stream that is metered.
 pub(super) struct Metered<S> {
@@ -76,17 +104,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.meter.check()?;
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.meter.moved(|totals| &totals.received, buf.filled().len() - before);
+        self.meter.received_now(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.meter.check()?;
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.meter.moved(|totals| &totals.sent, written);
+        self.meter.sent_now(written);
         Poll::Ready(Ok(written))
     }
 
@@ -95,8 +125,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.meter.check()?;
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
-        self.meter.moved(|totals| &totals.sent, written);
+        self.meter.sent_now(written);
         Poll::Ready(Ok(written))
     }
 

@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use sortie_core::action::NetworkConnect;
 use sortie_core::outcome::RefusedAction;
 use sortie_core::{Actor, Phase};
-use sortie_policy::ports::{Body, Dialer};
+use sortie_policy::ports::{Body, Dialer, NetworkMeter};
 use sortie_policy::{FactsSource, Gate, Permit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -105,7 +105,9 @@ struct Shared {
 type Slot = Arc<OwnedSemaphorePermit>;
 
 impl Proxy {
-    /// Serves whoever connects to the listener. Must be called in a runtime.
+    /// Serves whoever connects to the listener. What is moved counts against
+    /// what `meter` lets the task move; the dialer refuses what is beyond.
+    /// Must be called in a runtime.
     ///
     /// # Errors
     /// If the listener cannot be used.
@@ -115,6 +117,7 @@ impl Proxy {
         dialer: Arc<dyn Dialer>,
         facts: Arc<dyn FactsSource>,
         limits: ProxyLimits,
+        meter: Arc<NetworkMeter>,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
@@ -125,7 +128,7 @@ impl Proxy {
             limits,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            totals: Arc::default(),
+            totals: Totals::of(meter),
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -242,15 +245,27 @@ impl Shared {
         Ok((stream, Meter::new(Arc::clone(&self.totals))))
     }
 
+    /// Counts what was not done. A refusal that no policy made is nowhere in
+    /// the audit log yet; it is told there once.
     fn note(&self, rejection: &Rejection) {
         let Some(refused) = rejection.refused() else {
             self.failed.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let mut noted = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.0 += 1;
-        if noted.1.len() < MAX_REFUSED && !noted.1.contains(refused) {
-            noted.1.push(refused.clone());
+        let is_new = {
+            let mut noted = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            noted.0 += 1;
+            let is_new = noted.1.len() < MAX_REFUSED && !noted.1.contains(refused);
+            if is_new {
+                noted.1.push(refused.clone());
+            }
+            is_new
+        };
+        if is_new
+            && rejection.is_of_a_port()
+            && let Err(error) = self.gate.record_refusal(refused.clone())
+        {
+            tracing::warn!(%error, "a refusal of the egress proxy could not be recorded");
         }
     }
 }

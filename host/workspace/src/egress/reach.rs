@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use sortie_core::Phase;
 use sortie_core::network::HostPattern;
-use sortie_policy::ports::{ErrorCode, PortError};
+use sortie_policy::ports::{ErrorCode, NetworkMeter, PortError};
 use sortie_policy::{Defaults, FactsSource};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -73,6 +73,7 @@ pub struct Reach {
     trusted: Vec<HostPattern>,
     facts: Arc<dyn FactsSource>,
     wire: Arc<dyn Wire>,
+    meter: Arc<NetworkMeter>,
 }
 
 impl Reach {
@@ -89,12 +90,25 @@ impl Reach {
         trusted: Vec<HostPattern>,
         facts: Arc<dyn FactsSource>,
     ) -> Self {
-        Self { rules, trusted, facts, wire }
+        Self { rules, trusted, facts, wire, meter: Arc::default() }
+    }
+
+    /// The same, with what is moved counted against what the task may move.
+    pub fn metered(self, meter: Arc<NetworkMeter>) -> Self {
+        Self { meter, ..self }
+    }
+
+    /// What counts the bytes; without a bound if none was given.
+    pub(super) fn meter(&self) -> &Arc<NetworkMeter> {
+        &self.meter
     }
 
     /// Resolves once, leaves out what is not public, and connects to the
     /// first address that answers.
     pub(super) async fn connect(&self, target: &Target) -> Result<TcpStream, PortError> {
+        if self.meter.is_spent() {
+            return Err(spent(&self.meter));
+        }
         let addresses = self.addresses(target).await?;
         match timeout(CONNECT, self.first(&addresses)).await {
             Ok(Ok(stream)) => Ok(stream),
@@ -190,6 +204,15 @@ fn is_own(address: IpAddr) -> bool {
 
 fn unavailable(message: String) -> PortError {
     PortError::new(ErrorCode::Unavailable, message)
+}
+
+/// The task has moved all that it may.
+pub(super) fn spent(meter: &NetworkMeter) -> PortError {
+    let max = meter.used().max.unwrap_or_default() >> 20;
+    let message = format!(
+        "the task has moved {max} MiB over the network, all that it may; a larger `max_mb` under `[network]` in the settings would allow more"
+    );
+    PortError { rule: Some("egress/max-bytes".into()), ..PortError::new(ErrorCode::Denied, message) }
 }
 
 fn not_public(target: &Target, address: IpAddr, why: &str) -> PortError {

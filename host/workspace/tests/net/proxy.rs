@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sortie_core::Phase;
 use sortie_policy::FactsSource;
+use sortie_policy::ports::NetworkMeter;
 use sortie_workspace::egress::{AddressDialer, Proxy, ProxyLimits, SystemWire, Wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,11 +22,21 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(world: &World, wire: Arc<dyn Wire>, limits: ProxyLimits) -> Self {
+        Self::metered(world, wire, limits, Arc::default())
+    }
+
+    pub(crate) fn metered(
+        world: &World,
+        wire: Arc<dyn Wire>,
+        limits: ProxyLimits,
+        meter: Arc<NetworkMeter>,
+    ) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
         let address = listener.local_addr().expect("it is bound");
-        let dialer = Arc::new(AddressDialer::new(world.gate.seal(), world.reach(wire, &[])));
+        let dialer =
+            Arc::new(AddressDialer::new(world.gate.seal(), world.metered(wire, &[], Arc::clone(&meter))));
         let facts: Arc<dyn FactsSource> = Arc::clone(&world.facts) as _;
-        let proxy = Proxy::start(listener, Arc::clone(&world.gate), dialer, facts, limits);
+        let proxy = Proxy::start(listener, Arc::clone(&world.gate), dialer, facts, limits, meter);
         Self { proxy: proxy.expect("it starts"), address }
     }
 
@@ -48,12 +59,23 @@ impl Running {
         answer
     }
 
-    async fn get(&self, url: &str) -> String {
+    pub(crate) async fn get(&self, url: &str) -> String {
         let host = url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).expect("an http URL");
         self.send(&format!("GET {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
     }
 
-    async fn connect(&self, target: &str) -> String {
+    /// How many bytes of an answer arrive, whether it ends well or not.
+    pub(crate) async fn get_bytes(&self, url: &str) -> usize {
+        let host = url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).expect("an http URL");
+        let mut stream = self.open().await;
+        let request = format!("GET {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("the proxy reads");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        answer.len()
+    }
+
+    pub(crate) async fn connect(&self, target: &str) -> String {
         self.send(&format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n")).await
     }
 }
@@ -67,7 +89,7 @@ pub(crate) async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).expect("text")
 }
 
-fn status(answer: &str) -> &str {
+pub(crate) fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or("none")
 }
 

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use sortie_core::action::{Action, Effect};
 use sortie_core::event::Event;
+use sortie_core::outcome::RefusedAction;
 use sortie_core::{ActionKind, Actor, Decision, Facts, Phase, Verdict};
+use sortie_policy::ports::NetworkMeter;
 use sortie_policy::{
     Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit,
-    PolicyEvent,
+    PolicyEvent, Registries,
 };
 use sortie_workspace::egress::{Reach, Wire};
 use tokio::net::TcpStream;
@@ -45,19 +47,28 @@ impl FactsSource for Circumstances {
 
 /// An audit log in memory.
 #[derive(Default)]
-pub(crate) struct Memory(Mutex<Vec<(String, String)>>);
+pub(crate) struct Memory(Mutex<Vec<(String, String)>>, Mutex<Vec<RefusedAction>>);
 
 impl Memory {
     /// Actor and target of each decision.
     pub(crate) fn decisions(&self) -> Vec<(String, String)> {
         self.0.lock().expect("no test panics with it").clone()
     }
+
+    /// What ports refused after it was permitted.
+    pub(crate) fn refusals(&self) -> Vec<RefusedAction> {
+        self.1.lock().expect("no test panics with it").clone()
+    }
 }
 
 impl Audit for Memory {
     fn record(&self, decision: Event) -> Result<(), AuditError> {
-        if let Event::Decision { actor, target, .. } = decision {
-            self.0.lock().expect("no test panics with it").push((actor, target));
+        match decision {
+            Event::Decision { actor, target, .. } => {
+                self.0.lock().expect("no test panics with it").push((actor, target));
+            }
+            Event::Refused(refused) => self.1.lock().expect("no test panics with it").push(refused),
+            _ => {}
         }
         Ok(())
     }
@@ -99,6 +110,7 @@ impl World {
             provider: String::new(),
             setup_network: rule(setup),
             agent_network: rule(agent),
+            registries: Registries::default(),
         };
         let link = Link {
             id: "list".into(),
@@ -121,11 +133,27 @@ impl World {
         self.gate.permit(&Actor::Agent, effect).await.expect("the gate allows it")
     }
 
+    /// What `registries` stands for from here on.
+    pub(crate) fn learn(&self, hosts: &[&str]) {
+        let hosts = hosts.iter().map(|host| host.parse().expect("a host")).collect();
+        self.gate.defaults().registries.learn(hosts);
+    }
+
     /// How far connections reach over this network.
     pub(crate) fn reach(&self, wire: Arc<dyn Wire>, trusted: &[&str]) -> Arc<Reach> {
+        self.metered(wire, trusted, Arc::default())
+    }
+
+    /// The same, with what the connections move counted.
+    pub(crate) fn metered(
+        &self,
+        wire: Arc<dyn Wire>,
+        trusted: &[&str],
+        meter: Arc<NetworkMeter>,
+    ) -> Arc<Reach> {
         let trusted = trusted.iter().map(|host| host.parse().expect("a host")).collect();
         let facts: Arc<dyn FactsSource> = Arc::clone(&self.facts) as _;
-        Arc::new(Reach::over(wire, self.gate.defaults().clone(), trusted, facts))
+        Arc::new(Reach::over(wire, self.gate.defaults().clone(), trusted, facts).metered(meter))
     }
 }
 

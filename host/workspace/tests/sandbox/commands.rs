@@ -104,6 +104,7 @@ async fn a_gigabyte_of_output_costs_the_host_what_was_asked_for() {
                 kept += bytes.len() as u64;
             }
             Chunk::Stderr(bytes) => panic!("{}", String::from_utf8_lossy(&bytes)),
+            Chunk::Skipped(bytes) => panic!("somebody reads, and {bytes} bytes are missing"),
             Chunk::Exit(ended) => {
                 assert_eq!((ended.exit, ended.dropped), (Exit::Code(0), (1 << 30) - KEPT));
                 break;
@@ -156,6 +157,7 @@ async fn of_what_is_written_in_the_background_only_what_was_there_at_the_end_is_
         match running.next(LONG).await.expect("the workspace is there").expect("it goes on") {
             Chunk::Exit(ended) => break assert_eq!(ended.exit, Exit::Code(0)),
             Chunk::Stdout(bytes) | Chunk::Stderr(bytes) => given += bytes.len(),
+            Chunk::Skipped(bytes) => panic!("somebody reads, and {bytes} bytes are missing"),
         }
         assert!(given < 16 << 20, "the end is put off");
     }

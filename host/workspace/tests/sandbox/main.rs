@@ -5,6 +5,7 @@
     reason = "the tests make the gate, play the outside, and probe the inside"
 )]
 
+mod background;
 mod commands;
 mod containers;
 mod escape;

@@ -7,7 +7,7 @@ use sortie_core::action::Exec;
 use sortie_core::event::Event;
 use sortie_core::{Actor, Facts, Phase};
 use sortie_policy::ports::{Chunk, Commands, ErrorCode, Exit, PortError, Process};
-use sortie_policy::{Audit, AuditError, Chain, Defaults, FactsSource, Gate, Nobody};
+use sortie_policy::{Audit, AuditError, Chain, Defaults, FactsSource, Gate, Nobody, Registries};
 use sortie_workspace::commands::{CommandLimits, WorkspaceCommands};
 
 use crate::support::{Box as Inside, LONG, eventually};
@@ -47,26 +47,38 @@ fn gate() -> Gate {
         provider: String::new(),
         setup_network: network(),
         agent_network: network(),
+        registries: Registries::default(),
     };
     Gate::new(Chain::new(Vec::new()), defaults, Arc::new(AtWork), Arc::new(NoRecord), Arc::new(Nobody))
 }
 
-struct Ports {
-    inside: Inside,
+pub(crate) struct Ports {
+    pub(crate) inside: Inside,
     gate: Gate,
-    commands: WorkspaceCommands,
+    pub(crate) commands: WorkspaceCommands,
 }
 
 impl Ports {
-    async fn open(limits: CommandLimits) -> Self {
-        let (inside, gate) = (Inside::start().await, gate());
-        let environment = inside.sandbox.environment().to_vec();
-        let commands =
-            WorkspaceCommands::new(inside.sandbox.client().clone(), gate.seal(), environment, limits);
+    pub(crate) async fn open(limits: CommandLimits) -> Self {
+        Self::of(Inside::start().await, limits)
+    }
+
+    pub(crate) fn of(inside: Inside, limits: CommandLimits) -> Self {
+        let gate = gate();
+        let (client, environment) = (inside.sandbox.client().clone(), inside.sandbox.environment().to_vec());
+        let commands = WorkspaceCommands::new(client, gate.seal(), environment, limits)
+            .with_counters(inside.sandbox.counters());
         Self { inside, gate, commands }
     }
 
-    async fn spawn(&self, exec: Exec) -> Result<Box<dyn Process>, PortError> {
+    /// With commands made differently.
+    pub(crate) fn change(&mut self, change: impl FnOnce(WorkspaceCommands) -> WorkspaceCommands) {
+        let client = self.inside.sandbox.client().clone();
+        let none = WorkspaceCommands::new(client, self.gate.seal(), Vec::new(), CommandLimits::default());
+        self.commands = change(std::mem::replace(&mut self.commands, none));
+    }
+
+    pub(crate) async fn spawn(&self, exec: Exec) -> Result<Box<dyn Process>, PortError> {
         let permit = self.gate.permit(&Actor::Agent, exec).await.expect("the gate allows it");
         self.commands.spawn(permit).await
     }
@@ -74,26 +86,31 @@ impl Ports {
     async fn sh(&self, script: &str) -> Box<dyn Process> {
         self.spawn(shell(script)).await.expect("it starts")
     }
+
+    async fn in_background(&self, script: &str) -> Box<dyn Process> {
+        self.spawn(Exec { background: true, ..shell(script) }).await.expect("it starts")
+    }
 }
 
-fn shell(script: &str) -> Exec {
+pub(crate) fn shell(script: &str) -> Exec {
     Exec { argv: ["/bin/sh", "-c", script].map(str::to_owned).into(), ..Exec::default() }
 }
 
 /// All output and the end.
 async fn read(process: &mut Box<dyn Process>) -> (String, Exit, u64) {
-    let mut text = Vec::new();
+    let (mut text, mut skipped) = (Vec::new(), 0);
     loop {
         match process.next(LONG).await.expect("the workspace is there").expect("it goes on") {
             Chunk::Stdout(bytes) | Chunk::Stderr(bytes) => text.extend(bytes),
+            Chunk::Skipped(bytes) => skipped += bytes,
             Chunk::Exit(ended) => {
-                return (String::from_utf8_lossy(&text).into_owned(), ended.exit, ended.dropped);
+                return (String::from_utf8_lossy(&text).into_owned(), ended.exit, skipped + ended.dropped);
             }
         }
     }
 }
 
-fn code<T>(result: Result<T, PortError>) -> Option<ErrorCode> {
+pub(crate) fn code<T>(result: Result<T, PortError>) -> Option<ErrorCode> {
     result.err().map(|error| error.code)
 }
 
@@ -168,7 +185,7 @@ async fn a_terminal_is_given_where_it_is_asked_for() {
 #[tokio::test]
 async fn a_detached_command_lives_on_and_is_taken_up_again() {
     let ports = Ports::open(CommandLimits::default()).await;
-    let exec = Exec { stdin: true, ..shell("echo one; read line; echo $line") };
+    let exec = Exec { stdin: true, background: true, ..shell("echo one; read line; echo $line") };
     let id = ports.spawn(exec).await.expect("it starts").detach().await.expect("there is room");
     let mut process = ports.commands.attach(&id).await.expect("it lives");
     assert_eq!(code(ports.commands.attach(&id).await), Some(ErrorCode::Conflict));
@@ -176,13 +193,13 @@ async fn a_detached_command_lives_on_and_is_taken_up_again() {
     assert_eq!(read(&mut process).await.0, "one\ntwo\n");
     drop(process);
     assert_eq!(code(ports.commands.attach(&id).await), Some(ErrorCode::NotFound));
-    assert_eq!(code(ports.commands.attach("process-0").await), Some(ErrorCode::NotFound));
+    assert_eq!(code(ports.commands.attach("p0").await), Some(ErrorCode::NotFound));
 }
 
 #[tokio::test]
 async fn the_end_of_a_detached_command_waits_for_who_attaches() {
     let ports = Ports::open(CommandLimits::default()).await;
-    let id = ports.sh("echo bye; exit 4").await.detach().await.expect("there is room");
+    let id = ports.in_background("echo bye; exit 4").await.detach().await.expect("there is room");
     eventually("it has ended", async || {
         ports.inside.sh("ls /proc | grep -c '^[0-9]'").await.stdout.len() == 2
     })
@@ -195,7 +212,7 @@ async fn the_end_of_a_detached_command_waits_for_who_attaches() {
 async fn a_detached_command_that_writes_much_is_not_stopped_and_its_newest_words_are_kept() {
     let ports = Ports::open(CommandLimits::default()).await;
     let script = "head -c 8M /dev/zero; echo the end; touch done; sleep 1000";
-    let id = ports.sh(script).await.detach().await.expect("there is room");
+    let id = ports.in_background(script).await.detach().await.expect("there is room");
     eventually("it has written all", async || ports.inside.folders.work_tree.join("done").exists()).await;
     let mut process = ports.commands.attach(&id).await.expect("it lives");
     process.kill().await.expect("the workspace is there");
@@ -209,7 +226,7 @@ async fn a_detached_command_that_writes_much_is_not_stopped_and_its_newest_words
 async fn detached_commands_end_with_their_workspaces_commands_and_are_counted() {
     let ports = Ports::open(CommandLimits::default()).await;
     for _ in 0..64 {
-        ports.sh("sleep 55555").await.detach().await.expect("there is room");
+        ports.in_background("sleep 55555").await.detach().await.expect("there is room");
     }
     let count = async || {
         ports
@@ -219,7 +236,7 @@ async fn detached_commands_end_with_their_workspaces_commands_and_are_counted() 
             .stdout
     };
     assert_eq!(count().await, "64\n");
-    assert_eq!(code(ports.sh("sleep 55555").await.detach().await), Some(ErrorCode::Unavailable));
+    assert_eq!(code(ports.in_background("sleep 55555").await.detach().await), Some(ErrorCode::Unavailable));
     drop(ports.commands);
     eventually("they are gone", async || count().await == "0\n").await;
 }

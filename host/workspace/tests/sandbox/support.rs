@@ -212,10 +212,11 @@ pub(crate) async fn outcome(running: &mut Running) -> Outcome {
         match running.next(LONG).await.expect("the workspace is there") {
             Some(Chunk::Stdout(bytes)) => stdout.extend(bytes),
             Some(Chunk::Stderr(bytes)) => stderr.extend(bytes),
-            Some(Chunk::Exit(Ended { exit, dropped })) => {
+            Some(Chunk::Exit(Ended { exit, dropped, .. })) => {
                 let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                 return Outcome { exit, stdout: text(&stdout), stderr: text(&stderr), dropped };
             }
+            Some(Chunk::Skipped(bytes)) => panic!("somebody reads, and {bytes} bytes are missing"),
             None => panic!("the command does not end"),
         }
     }

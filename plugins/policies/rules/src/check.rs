@@ -17,7 +17,10 @@ const KEYS: [(&str, &[&str]); 13] = [
     ("repository-fetch", &["url", "reference"]),
     ("tool-call", &["call_id", "tool", "plugin", "arguments"]),
     ("tool-result", &["call_id", "tool", "content", "failed"]),
-    ("exec", &["argv", "cwd", "env", "stdin", "tty", "timeout_ms", "max_output"]),
+    (
+        "exec",
+        &["argv", "cwd", "env", "stdin", "tty", "background", "timeout_ms", "idle_timeout_ms", "max_output"],
+    ),
     (
         "file-read",
         &["path", "paths", "operation", "pattern", "against", "rev", "offset", "max", "ignore_case"],

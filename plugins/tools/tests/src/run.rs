@@ -26,6 +26,8 @@ pub(crate) struct Run {
     pub(crate) ending: Ending,
     /// Bytes that were dropped at the end, beyond the bound.
     pub(crate) dropped: u64,
+    /// Limits that were reached meanwhile, with their values; that of the output is in `dropped`.
+    pub(crate) limits: Vec<String>,
 }
 
 impl Run {
@@ -41,6 +43,7 @@ impl Run {
             both: join(&|_| true),
             ending,
             dropped,
+            limits: Vec::new(),
         }
     }
 

@@ -131,9 +131,13 @@ fn execute(argv: &[String], env: &[(String, String)], timeout_ms: Option<u64>) -
         match process.next(250)? {
             Some(Chunk::Stdout(bytes)) => pieces.push((false, bytes)),
             Some(Chunk::Stderr(bytes)) => pieces.push((true, bytes)),
-            Some(Chunk::Exit(Ended { exit, dropped })) => {
-                return Ok(Run::new(&pieces, ending(exit), dropped));
+            Some(Chunk::Exit(Ended { exit, dropped, limits })) => {
+                let limits = limits.into_iter().filter(|limit| limit.name != "output_bytes");
+                let limits = limits.map(|limit| format!("{} = {}", limit.name, limit.value)).collect();
+                return Ok(Run { limits, ..Run::new(&pieces, ending(exit), dropped) });
             }
+            // of commands in the background alone
+            Some(Chunk::Skipped(_)) => {}
             None => control::check()?,
         }
     }
@@ -179,6 +183,7 @@ fn conclude(
         }
         Ending::Code(_) => {}
     }
+    notes.extend(run.limits.iter().map(|limit| format!("the limit {limit} was reached")));
     if run.dropped > 0 && plan.format.is_streamed() {
         notes.push(format!(
             "{} bytes at the end of the output were dropped; numbers may be missing",

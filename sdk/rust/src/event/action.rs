@@ -144,7 +144,11 @@ pub struct Exec {
     /// Variables added to the workspace's environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// Milliseconds until it is killed; none for the backend's limit.
+    /// Whether it may live on after the call that started it.
+    #[serde(default)]
+    pub background: bool,
+    /// Milliseconds until it is killed; none for the backend's limit, and in
+    /// the background for the life of the task.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
 }

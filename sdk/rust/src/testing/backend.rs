@@ -41,9 +41,10 @@ pub mod telemetry {
 pub mod exec {
     use std::cell::RefCell;
 
+    use super::super::reply::ended;
     use super::super::{Reply, current, fails};
     use crate::Error;
-    use crate::bindings::host::sortie::host::exec::{Chunk, Command, Ended, Exit};
+    use crate::bindings::host::sortie::host::exec::{Background, Chunk, Command, Exit};
     use crate::bindings::host::sortie::host::types;
 
     type Result<T> = std::result::Result<T, types::Error>;
@@ -55,43 +56,174 @@ pub mod exec {
             return fails(Error::unavailable("this test answers no commands"));
         };
         let reply = answer(command);
-        match reply.error {
-            Some(error) => fails(error),
-            None => Ok(Process(RefCell::new(reply))),
+        if let Some(error) = reply.error {
+            return fails(error);
+        }
+        let held = Held {
+            reply,
+            line: command.argv.join(" "),
+            input: command.stdin || command.tty,
+            background: command.background,
+            id: None,
+        };
+        Ok(Process(RefCell::new(Some(held))))
+    }
+
+    /// Takes up a command that was detached on this host.
+    pub fn attach(id: &str) -> Result<Process> {
+        let state = current();
+        let mut detached = state.detached.borrow_mut();
+        let Some(found) = detached.iter_mut().find(|detached| detached.id == id) else {
+            return fails(Error::not_found(format!("no command `{id}`")));
+        };
+        match std::mem::replace(&mut found.place, Place::Held) {
+            Place::Parked(mut held) => {
+                held.reply.read = false;
+                Ok(Process(RefCell::new(Some(held))))
+            }
+            Place::Held => fails(Error::conflict(format!("`{id}` is held"))),
+            Place::Gone(exit) => {
+                found.place = Place::Gone(exit);
+                fails(Error::not_found(format!("no command `{id}`")))
+            }
         }
     }
 
-    /// There are no detached commands here.
-    pub fn attach(id: &str) -> Result<Process> {
-        fails(Error::not_found(format!("no command `{id}`")))
+    /// All that were detached on this host.
+    pub fn list_background() -> Result<Vec<Background>> {
+        let state = current();
+        let detached = state.detached.borrow();
+        let described = detached.iter().map(|detached| Background {
+            id: detached.id.clone(),
+            command: detached.line.clone(),
+            age_ms: 1000,
+            exit: match &detached.place {
+                Place::Parked(held) => held.reply.end.as_ref().map(|end| end.exit),
+                Place::Held => None,
+                Place::Gone(exit) => Some(*exit),
+            },
+        });
+        Ok(described.collect())
     }
 
-    /// A pretended command.
+    /// A command that was detached.
     #[derive(Debug)]
-    pub struct Process(RefCell<Reply>);
+    pub(in super::super) struct Detached {
+        id: String,
+        line: String,
+        place: Place,
+    }
+
+    #[derive(Debug)]
+    enum Place {
+        Parked(Held),
+        Held,
+        Gone(Exit),
+    }
+
+    #[derive(Debug)]
+    struct Held {
+        reply: Reply,
+        line: String,
+        input: bool,
+        background: bool,
+        /// If it was detached before.
+        id: Option<String>,
+    }
+
+    /// A pretended command; none once it was detached.
+    #[derive(Debug)]
+    pub struct Process(RefCell<Option<Held>>);
+
+    impl Drop for Process {
+        fn drop(&mut self) {
+            if let Some(Held { reply, id: Some(id), .. }) = self.0.get_mut() {
+                let exit = reply.end.as_ref().map_or(Exit::Signal(9), |end| end.exit);
+                place(id, Place::Gone(exit));
+            }
+        }
+    }
+
+    fn place(id: &str, place: Place) {
+        let state = current();
+        let mut detached = state.detached.borrow_mut();
+        if let Some(found) = detached.iter_mut().find(|detached| detached.id == id) {
+            found.place = place;
+        }
+    }
 
     #[expect(missing_docs, reason = "as in the bindings")]
     impl Process {
-        pub fn next(&self, _wait_ms: u32) -> Result<Option<Chunk>> {
-            let mut reply = self.0.borrow_mut();
-            Ok(reply.chunks.pop_front().or_else(|| reply.end.take().map(Chunk::Exit)))
+        fn with<T>(&self, what: impl FnOnce(&mut Held) -> Result<T>) -> Result<T> {
+            match self.0.borrow_mut().as_mut() {
+                Some(held) => what(held),
+                None => fails(Error::invalid("this command was detached; its handle is spent")),
+            }
         }
 
-        pub fn write(&self, _data: &[u8]) -> Result<()> {
-            Ok(())
+        pub fn next(&self, _wait_ms: u32) -> Result<Option<Chunk>> {
+            self.with(|Held { reply, .. }| {
+                if let Some(chunk) = reply.chunks.pop_front() {
+                    return Ok(chunk);
+                }
+                let end = reply.end.clone().filter(|_| !std::mem::replace(&mut reply.read, true));
+                Ok(end.map(Chunk::Exit))
+            })
+        }
+
+        pub fn write(&self, data: &[u8]) -> Result<()> {
+            self.with(|held| {
+                if !held.input {
+                    return fails(Error::invalid("standard input is closed"));
+                }
+                current().input.borrow_mut().extend(data);
+                Ok(())
+            })
         }
 
         pub fn close_stdin(&self) -> Result<()> {
-            Ok(())
+            self.with(|held| match std::mem::replace(&mut held.input, false) {
+                true => Ok(()),
+                false => fails(Error::invalid("standard input is closed")),
+            })
+        }
+
+        pub fn terminate(&self) -> Result<()> {
+            self.with(|Held { reply, .. }| {
+                if !reply.stubborn && reply.end.is_none() {
+                    reply.end = Some(ended(Exit::Signal(15)));
+                }
+                Ok(())
+            })
         }
 
         pub fn kill(&self) -> Result<()> {
-            self.0.borrow_mut().end = Some(Ended { exit: Exit::Signal(9), dropped: 0 });
-            Ok(())
+            self.with(|Held { reply, .. }| {
+                // one that has said all it had to say may have ended by itself
+                if reply.end.is_none() || !reply.chunks.is_empty() {
+                    reply.end = Some(ended(Exit::Signal(9)));
+                }
+                Ok(())
+            })
         }
 
         pub fn detach(&self) -> Result<String> {
-            Ok("process-1".into())
+            let Some(mut held) = self.0.borrow_mut().take() else {
+                return fails(Error::invalid("this command was detached; its handle is spent"));
+            };
+            if !held.background {
+                return fails(Error::invalid("the command was not started to run in the background"));
+            }
+            if let Some(id) = held.id.clone() {
+                place(&id, Place::Parked(held));
+                return Ok(id);
+            }
+            let state = current();
+            let mut detached = state.detached.borrow_mut();
+            let id = format!("p{}", detached.len() + 1);
+            held.id = Some(id.clone());
+            detached.push(Detached { id: id.clone(), line: held.line.clone(), place: Place::Parked(held) });
+            Ok(id)
         }
     }
 }

@@ -18,34 +18,31 @@ pub(super) struct Rejection {
     status: StatusCode,
     text: String,
     refused: Option<Box<RefusedAction>>,
+    /// Whether the gate had permitted it.
+    was_permitted: bool,
 }
 
 impl Rejection {
     /// The request itself is wrong.
     pub(super) fn bad_request(text: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, text: text.into(), refused: None }
+        Self { status: StatusCode::BAD_REQUEST, text: text.into(), refused: None, was_permitted: false }
     }
 
     /// The connection to `target` was permitted and did not come about.
     pub(super) fn of_connection(target: &str, error: &PortError) -> Self {
-        let refused = (error.code == ErrorCode::Denied).then(|| {
-            let (policy, rule) = match error.rule.as_deref().and_then(|rule| rule.split_once('/')) {
-                Some((policy, rule)) => (policy, Some(rule.to_owned())),
-                None => ("egress", None),
-            };
-            let (reason, remedy) = match error.message.split_once("; ") {
-                Some((reason, remedy)) => (reason, Some(remedy.to_owned())),
-                None => (error.message.as_str(), None),
-            };
-            let action = format!("{} {}", ActionKind::NetworkConnect, one_line(target, 200));
-            Box::new(RefusedAction { action, policy: policy.into(), rule, reason: reason.into(), remedy })
-        });
-        Self { status: status(error.code), text: error.message.clone(), refused }
+        let action = format!("{} {}", ActionKind::NetworkConnect, one_line(target, 200));
+        let refused = error.refused(action).map(Box::new);
+        Self { status: status(error.code), text: error.message.clone(), refused, was_permitted: true }
     }
 
     /// What was refused, if this is a refusal and not a failure.
     pub(super) fn refused(&self) -> Option<&RefusedAction> {
         self.refused.as_deref()
+    }
+
+    /// Whether the gate let it pass, and the port that was to do it did not.
+    pub(super) fn is_of_a_port(&self) -> bool {
+        self.was_permitted
     }
 
     pub(super) fn into_response(self) -> Response<Body> {
@@ -72,14 +69,14 @@ impl Rejection {
 impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
         let refused = Some(Box::new(refusal.report()));
-        Self { status: StatusCode::FORBIDDEN, text: refusal.to_string(), refused }
+        Self { status: StatusCode::FORBIDDEN, text: refusal.to_string(), refused, was_permitted: false }
     }
 }
 
 /// A permitted exchange with a server failed.
 impl From<PortError> for Rejection {
     fn from(error: PortError) -> Self {
-        Self { status: status(error.code), text: error.message, refused: None }
+        Self { status: status(error.code), text: error.message, refused: None, was_permitted: true }
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use super::reject::Rejection;
 use super::{Shared, Slot};
 use crate::egress::meter::{Meter, Metered};
+use crate::egress::reach::spent;
 use crate::egress::target::Target;
 
 /// Bytes that are under way in each direction.
@@ -29,11 +30,12 @@ pub(super) async fn open(
     slot: Slot,
 ) -> Result<Response<Body>, Rejection> {
     let target = target_of(&request)?;
+    let shown = target.to_string();
     let connect = NetworkConnect { host: target.host, port: target.port, request: None };
     let permit = shared.permit(connect).await?;
     let (server, meter) = shared.connect(permit).await?;
     let client = hyper::upgrade::on(&mut request);
-    let task = carry(Arc::clone(shared), client, server, meter, slot);
+    let task = carry(Arc::clone(shared), client, server, meter, shown, slot);
     shared.tasks.spawn(task);
     Ok(Response::new(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync()))
 }
@@ -51,7 +53,14 @@ fn target_of(request: &Request<Incoming>) -> Result<Target, Rejection> {
     Target::new(authority.host(), port).map_err(|error| Rejection::bad_request(error.to_string()))
 }
 
-async fn carry(shared: Arc<Shared>, client: OnUpgrade, server: TcpStream, meter: Arc<Meter>, _slot: Slot) {
+async fn carry(
+    shared: Arc<Shared>,
+    client: OnUpgrade,
+    server: TcpStream,
+    meter: Arc<Meter>,
+    target: String,
+    _slot: Slot,
+) {
     let mut server = Metered::new(server, Arc::clone(&meter));
     let tunnel = async {
         let mut client = TokioIo::new(client.await.map_err(std::io::Error::other)?);
@@ -65,6 +74,10 @@ async fn carry(shared: Arc<Shared>, client: OnUpgrade, server: TcpStream, meter:
         }
         () = meter.idle(shared.limits.idle) => {}
         () = shared.stop.cancelled() => {}
+    }
+    // nobody can be told inside of a tunnel why it breaks off
+    if shared.totals.task.is_spent() {
+        shared.note(&Rejection::of_connection(&target, &spent(&shared.totals.task)));
     }
     tracing::debug!(sent = meter.sent(), received = meter.received(), "a tunnel is closed");
 }

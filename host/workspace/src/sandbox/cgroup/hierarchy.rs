@@ -39,6 +39,18 @@ impl Hierarchies {
     }
 }
 
+/// The cgroups of a process that count memory and processes, of either version, if they are mounted here.
+pub(super) fn of_process(pid: i32) -> Option<(Version, [PathBuf; 2])> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let mounts = Mounts { mounts: &mounts, own: &own };
+    if let (Some(memory), Some(processes)) = (mounts.controller("memory"), mounts.controller("pids")) {
+        return Some((Version::One, [memory, processes]));
+    }
+    let (own, _) = mounts.unified()?;
+    Some((Version::Two, [own.clone(), own]))
+}
+
 /// The nearest cgroup from `own` up to `root` whose children have limits and may be made by this process.
 ///
 /// Our own has processes in it (us), so its children have none, unless it is the root. The one above usually

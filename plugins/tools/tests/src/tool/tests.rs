@@ -176,3 +176,11 @@ fn a_command_that_may_not_run_is_the_hosts_refusal() {
     assert_eq!(error.code, ErrorCode::Denied);
     assert!(error.message.contains("no grant"), "{error}");
 }
+
+#[test]
+fn a_limit_that_was_reached_is_named_with_its_value() {
+    let reply = Reply::new().stdout(CARGO_OK).exit(Exit::Signal(9)).limit("memory_bytes", 1024);
+    let host = Host::new().file("Cargo.toml", "[package]").command(move |_| reply.clone());
+    let output = host.call::<RunTests>(json!({})).expect("it is told");
+    assert!(output.content.contains("the limit memory_bytes = 1024 was reached"), "{}", output.content);
+}

@@ -14,21 +14,31 @@ pub const TOOLS: &[(&str, Behaviour)] = &[
     ("run", |call| output(&spawn(&words(call))?)),
     ("run-bounds", run_bounds),
     ("hold", hold),
-    ("detach", |call| spawn(&words(call))?.detach()),
+    ("detach", |call| in_background(&words(call))?.detach()),
+    ("detach-foreground", |call| spawn(&words(call))?.detach()),
     ("detach-twice", |call| {
-        let process = spawn(&words(call))?;
+        let process = in_background(&words(call))?;
         process.detach()?;
         process.detach()
     }),
-    ("detach-many", |_| {
+    ("detach-many", |call| {
         for number in 0..1000 {
-            if let Err(error) = spawn(&["true", &number.to_string()])?.detach() {
+            if let Err(error) = in_background(&[&text(call), &number.to_string()])?.detach() {
                 return Ok(format!("{number} then {:?}", error.code));
             }
         }
         Ok("all".into())
     }),
     ("attach", attach),
+    ("detach-again", |call| {
+        let process = exec::attach(&text(call))?;
+        process.terminate()?;
+        process.detach()
+    }),
+    ("list-background", |_| {
+        let list = exec::list_background()?;
+        Ok(list.iter().map(|of| format!("{} {} {} {:?};", of.id, of.command, of.age_ms, of.exit)).collect())
+    }),
     ("wait", |call| {
         let process = spawn(&words(call))?;
         process.next(3_600_000)?;
@@ -93,15 +103,25 @@ pub fn attach(call: &Call) -> Result<String, Error> {
 }
 
 pub fn spawn(argv: &[&str]) -> Result<exec::Process, Error> {
-    exec::spawn(&exec::Command {
+    exec::spawn(&command(argv, false))
+}
+
+fn in_background(argv: &[&str]) -> Result<exec::Process, Error> {
+    exec::spawn(&command(argv, true))
+}
+
+fn command(argv: &[&str], background: bool) -> exec::Command {
+    exec::Command {
         argv: argv.iter().map(|&arg| arg.to_owned()).collect(),
         cwd: None,
         env: Vec::new(),
         stdin: false,
         tty: false,
+        background,
         timeout_ms: None,
+        idle_timeout_ms: None,
         max_output: None,
-    })
+    }
 }
 
 fn output(process: &exec::Process) -> Result<String, Error> {
@@ -111,7 +131,11 @@ fn output(process: &exec::Process) -> Result<String, Error> {
             exec::Chunk::Stdout(bytes) | exec::Chunk::Stderr(bytes) => {
                 output += &String::from_utf8_lossy(&bytes)
             }
-            exec::Chunk::Exit(ended) => return Ok(format!("{output}{:?}", ended.exit)),
+            exec::Chunk::Skipped(bytes) => output += &format!("({bytes} skipped)"),
+            exec::Chunk::Exit(ended) => {
+                let limits = ended.limits.iter().map(|limit| format!(" {} = {}", limit.name, limit.value));
+                return Ok(format!("{output}{:?}{}", ended.exit, limits.collect::<String>()));
+            }
         }
     }
     Err(error(ErrorCode::Internal, "the command did not end"))

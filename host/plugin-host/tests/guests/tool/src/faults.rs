@@ -44,6 +44,9 @@ pub const TOOLS: &[(&str, Behaviour)] = &[
     ("surroundings", surroundings),
     ("wait-for-cancel", wait_for_cancel),
     ("attach-from-another-plugin", crate::effects::attach),
+    ("list-background-from-another-plugin", |_| {
+        Ok(crate::sortie::host::exec::list_background()?.len().to_string())
+    }),
 ];
 
 pub fn run_for_ever() -> ! {

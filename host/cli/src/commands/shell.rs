@@ -1,0 +1,300 @@
+//! `sortie shell ID`: a person in what a task left.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use sortie_agent::Journal as _;
+use sortie_core::Actor;
+use sortie_core::action::{Exec, command_line};
+use sortie_core::event::Event;
+use sortie_orchestrator::{FolderError, Store, TaskFolder};
+use sortie_policy::ports::{Chunk, ErrorCode, Exit as Ended, Process};
+use sortie_workspace::archive::{ArchiveError, Archives, UnpackLimits, What};
+use sortie_workspace::sandbox::Owner;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::approver;
+use crate::args::{ShellArguments, TaskArguments};
+use crate::assemble::{Entered, Visit, enter};
+use crate::exit::{Exit, Failure};
+use crate::home::Places;
+use crate::print;
+
+/// Bytes of input that are passed on at a time: between two pieces there is
+/// time to show what comes back.
+const INPUT: usize = 1024;
+
+/// Shells, the first that is there.
+const SHELLS: [&str; 2] = ["bash", "sh"];
+
+pub(crate) async fn run(places: &Places, arguments: ShellArguments) -> anyhow::Result<Exit> {
+    let store = Store::open(&places.home)?;
+    let task = super::logs::known_task(&store, &arguments.id)?;
+    let owner = Owner::current();
+    let folder = TaskFolder::open(&places.home, &task.id, (owner.uid, owner.gid)).map_err(|error| match error {
+        FolderError::Taken(id) => Failure::usage(format!(
+            "{id} is being worked on; wait for its end (`{} logs -f {id}`), or for that of the other shell",
+            super::program()
+        )),
+        FolderError::None(_) => Failure::usage(error.to_string()),
+        error => error.into(),
+    })?;
+    let backend = arguments.workspace.or_else(|| backend(&store, &task.id));
+    let borrowed =
+        if folder.has_workspace() { None } else { Some(Borrowed::take(places, &folder, &task.id)?) };
+    let visit = Visit {
+        folder: &folder,
+        arguments: TaskArguments {
+            workspace: backend,
+            image: arguments.image,
+            network: arguments.network,
+            ..TaskArguments::default()
+        },
+        approver: approver::for_this_process(None, CancellationToken::new()),
+        task,
+    };
+    let entered = enter(places, visit).await?;
+    let exit = command(&entered, &arguments.command).await;
+    entered.workspace.stop().await;
+    if let Some(borrowed) = borrowed.filter(|_| arguments.keep) {
+        borrowed.keep()?;
+    }
+    exit
+}
+
+/// The backend that the task had.
+fn backend(store: &Store, id: &sortie_core::TaskId) -> Option<String> {
+    let first = store.events(id, 0, 1).ok()?.pop()?;
+    match serde_json::from_str(&first.body).ok()? {
+        Event::TaskStarted { workspace, .. } => Some(workspace),
+        _ => None,
+    }
+}
+
+/// A work tree from an archive, which goes again when this is dropped.
+struct Borrowed<'a>(Option<&'a TaskFolder>);
+
+impl<'a> Borrowed<'a> {
+    fn take(places: &Places, folder: &'a TaskFolder, id: &sortie_core::TaskId) -> anyhow::Result<Self> {
+        let archives = Archives::new(&places.home);
+        // before anything is made: most of what can be wrong shows here
+        archives.manifest(id).map_err(|error| match error {
+            ArchiveError::None(_) => Failure::usage(format!(
+                "the workspace of {id} was not kept, and there is no archive of it\nhint: `--keep` on `run` keeps \
+                 the workspace, `keep = \"all\"` below `[archive]` in the settings archives it"
+            )),
+            error => error.into(),
+        })?;
+        folder.borrow_workspace()?;
+        let borrowed = Self(Some(folder));
+        let owner = Owner::current();
+        let owner = Some((owner.uid, owner.gid));
+        archives.restore(id, What::Workspace, &folder.work_tree(), owner, UnpackLimits::default())?;
+        print::tell(
+            "this is the archived work tree; what is changed here goes with the shell, unless `--keep` is given",
+        );
+        Ok(borrowed)
+    }
+
+    fn keep(mut self) -> anyhow::Result<()> {
+        Ok(self.0.take().map_or(Ok(()), TaskFolder::keep_borrowed)?)
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.map(TaskFolder::return_borrowed) {
+            print::tell(format_args!("the restored work tree is not removed: {error}"));
+        }
+    }
+}
+
+/// Runs the command that was given, or a shell, and writes that down.
+async fn command(entered: &Entered, command: &[String]) -> anyhow::Result<Exit> {
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let shells: Vec<_> = SHELLS.iter().map(|shell| vec![(*shell).to_owned()]).collect();
+    let choices = if command.is_empty() { shells } else { vec![command.to_owned()] };
+    let detail = command_line(&choices[0]);
+    entered.journal.append(Event::StepStarted { step: "shell".into(), detail: detail.clone() });
+    entered.journal.commit().await?;
+    let started = Instant::now();
+    let ended = match start(entered, choices, terminal).await {
+        Ok(process) => attend(process, terminal).await,
+        Err(error) => Err(error),
+    };
+    entered.journal.append(Event::StepEnded {
+        step: "shell".into(),
+        ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ok: ended.is_ok(),
+        detail: ended.as_ref().map_or_else(ToString::to_string, ToString::to_string),
+    });
+    entered.journal.commit().await?;
+    Ok(Exit::Command(match ended? {
+        Ended::Code(code) => code,
+        // as a shell tells it
+        Ended::Signal(number) => number.saturating_add(128),
+        Ended::TimedOut => 124,
+    }))
+}
+
+async fn start(
+    entered: &Entered,
+    choices: Vec<Vec<String>>,
+    terminal: bool,
+) -> anyhow::Result<Box<dyn Process>> {
+    let mut last = None;
+    for argv in choices {
+        let exec = Exec {
+            argv,
+            env: terminal
+                .then(|| std::env::var("TERM").ok())
+                .flatten()
+                .map(|term| ("TERM".into(), term))
+                .into_iter()
+                .collect(),
+            stdin: true,
+            tty: terminal,
+            // for as long as the person stays
+            background: true,
+            ..Exec::default()
+        };
+        let permit = entered.gate.permit(&Actor::User, exec).await.map_err(Failure::refused)?;
+        match entered.workspace.commands().spawn(permit).await {
+            Err(error) if error.code == ErrorCode::NotFound => last = Some(error),
+            started => return started.map_err(Into::into),
+        }
+    }
+    Err(last.context("there is no command to run")?.into())
+}
+
+/// Passes everything on in both directions until the command ends.
+async fn attend(mut process: Box<dyn Process>, terminal: bool) -> anyhow::Result<Ended> {
+    let raw = terminal.then(Raw::enter).transpose().context("the terminal cannot be set up")?;
+    let Signals { mut window, mut ends } = Signals::new()?;
+    let mut input = Some(read_input());
+    let mut asked = false;
+    if terminal {
+        resize(&mut *process).await;
+    }
+    let ended = loop {
+        tokio::select! {
+            chunk = process.next(Duration::MAX) => match chunk? {
+                Some(Chunk::Stdout(bytes)) => show(std::io::stdout().lock(), &bytes),
+                Some(Chunk::Stderr(bytes)) => show(std::io::stderr().lock(), &bytes),
+                Some(Chunk::Skipped(_)) => {}
+                Some(Chunk::Exit(ended)) => break ended.exit,
+                None => break Ended::Signal(9),
+            },
+            bytes = receive(&mut input) => match bytes {
+                // a command that has closed its end does not want to hear
+                Some(bytes) => drop(process.write(&bytes).await),
+                None => {
+                    input = None;
+                    drop(process.close_stdin().await);
+                }
+            },
+            _ = window.recv() => resize(&mut *process).await,
+            () = ends.next() => {
+                if std::mem::replace(&mut asked, true) {
+                    process.kill().await?;
+                } else {
+                    process.terminate().await?;
+                }
+            }
+        }
+    };
+    drop(raw);
+    Ok(ended)
+}
+
+async fn resize(process: &mut dyn Process) {
+    if let Ok(size) = tcgetwinsize(std::io::stdin()) {
+        // a command that is ending has no use for it
+        drop(process.resize(size.ws_row, size.ws_col).await);
+    }
+}
+
+fn show(mut out: impl std::io::Write, bytes: &[u8]) {
+    // who reads may have gone away
+    drop(out.write_all(bytes).and_then(|()| out.flush()));
+}
+
+/// Standard input, piece by piece, from a thread of its own: a read cannot be
+/// given up, and this process does not wait for a thread.
+fn read_input() -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel(8);
+    std::thread::spawn(move || {
+        let mut buffer = [0; INPUT];
+        while let Ok(count @ 1..) = std::io::stdin().lock().read(&mut buffer) {
+            if sender.blocking_send(buffer[..count].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+async fn receive(input: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
+    match input {
+        Some(input) => input.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The terminal in raw mode: keys go inside as they are, Ctrl-C among them.
+struct Raw(Termios);
+
+impl Raw {
+    fn enter() -> rustix::io::Result<Self> {
+        let before = tcgetattr(std::io::stdin())?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &raw)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // a terminal that has gone away needs nothing
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Drain, &self.0);
+    }
+}
+
+/// What the terminal and others tell this process.
+struct Signals {
+    window: Signal,
+    ends: Ends,
+}
+
+/// Somebody wants this process to end.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let ends = Ends {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        };
+        Ok(Self { window: signal(SignalKind::window_change())?, ends })
+    }
+}
+
+impl Ends {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}

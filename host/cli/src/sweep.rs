@@ -1,0 +1,145 @@
+//! What a host leaves that is killed, and who removes it: the next command.
+//!
+//! Everything here has an owner that holds a lock on it for as long as it
+//! lives. What nobody holds is removed, and nothing else. Nothing here fails
+//! a command.
+
+#![expect(clippy::disallowed_methods, reason = "removes what a killed host left of its own")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use sortie_orchestrator::TaskFolder;
+use sortie_workspace::archive::Archives;
+use sortie_workspace::sandbox;
+
+use crate::home::Places;
+
+/// How long the compiled code of a component is kept that nobody uses.
+pub(crate) const UNUSED: Duration = Duration::from_secs(30 * 86_400);
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// Half-written archives.
+    archives: usize,
+    /// Tasks in whose folders something temporary lay.
+    tasks: usize,
+    /// Scratch folders.
+    scratch: usize,
+    /// Cgroups.
+    cgroups: usize,
+    /// Half-written files of the component cache, and code that nobody used.
+    pub(crate) components: usize,
+}
+
+impl Swept {
+    /// By what people call it.
+    pub(crate) fn counts(self) -> BTreeMap<&'static str, usize> {
+        BTreeMap::from([
+            ("half-written archives", self.archives),
+            ("task folders with temporary files", self.tasks),
+            ("scratch folders", self.scratch),
+            ("cgroups", self.cgroups),
+            ("files of the component cache", self.components),
+        ])
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// Removes what killed hosts left.
+pub(crate) fn left_over(places: &Places) -> Swept {
+    Swept {
+        archives: Archives::new(&places.home).sweep(),
+        tasks: TaskFolder::sweep(&places.home),
+        scratch: Scratch::sweep(&places.home),
+        cgroups: sandbox::sweep(),
+        components: components(places, None),
+    }
+}
+
+/// Removes half-written files of the component cache, and what was not used
+/// for so long.
+pub(crate) fn components(places: &Places, unused: Option<Duration>) -> usize {
+    sortie_plugin_host::sweep_cache(&places.component_cache, unused)
+}
+
+/// A temporary folder in the state folder. Removed when dropped, or by the
+/// next command if this process is killed.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Scratch {
+    /// Makes an empty folder.
+    pub(crate) fn make(home: &Path) -> io::Result<Self> {
+        let all = home.join("scratch");
+        DirBuilder::new().recursive(true).mode(0o700).create(&all)?;
+        loop {
+            let path = tempfile::Builder::new().prefix("s-").tempdir_in(&all)?.keep();
+            // a sweep may come between the two, and then there is nothing to lock, or nothing of this name
+            let Ok(lock) = File::open(&path) else { continue };
+            let locked = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+            let inode = lock.metadata()?.ino();
+            if locked && fs::metadata(&path).is_ok_and(|there| there.ino() == inode) {
+                return Ok(Self { path, _lock: lock });
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn sweep(home: &Path) -> usize {
+        let entries = fs::read_dir(home.join("scratch")).into_iter().flatten().flatten();
+        let is_abandoned = |path: &PathBuf| {
+            let Ok(lock) = File::open(path) else { return false };
+            flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && fs::remove_dir_all(path).is_ok()
+        };
+        entries.map(|entry| entry.path()).filter(is_abandoned).count()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // what stays is found by the next sweep
+        drop(fs::remove_dir_all(&self.path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_folder_goes_with_its_owner_however_that_ends() {
+        let home = tempfile::tempdir().expect("a folder");
+        let alive = Scratch::make(home.path()).expect("is made");
+        let dropped = Scratch::make(home.path()).expect("is made");
+        let gone = dropped.path().to_owned();
+        drop(dropped);
+        assert!(!gone.exists());
+        let killed = Scratch::make(home.path()).expect("is made");
+        fs::write(killed.path().join("file"), "x").expect("is written");
+        let left = killed.path().to_owned();
+        // as if the process were gone: the lock is, the folder is not
+        drop(File::open(home.path()).and_then(|_| {
+            let mut killed = std::mem::ManuallyDrop::new(killed);
+            killed._lock = File::open("/dev/null")?;
+            Ok(())
+        }));
+        assert_eq!(Scratch::sweep(home.path()), 1);
+        assert!(!left.exists() && alive.path().exists());
+    }
+}
