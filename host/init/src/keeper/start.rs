@@ -44,7 +44,7 @@ pub(super) fn begin(channel: &OwnedFd, streams: Vec<OwnedFd>) -> Result<Begun, F
     let deaths = signals::child_descriptor().map_err(Failure::errno_at(Step::Fork))?;
     let spec = read_spec(channel)?;
     let (mut command, terminal) = prepare(&spec, streams)?;
-    let child = command.spawn().map_err(Failure::at(Step::Program))?;
+    let child = command.spawn().map_err(not_started)?;
     // Our copies of the streams: as long as they are open, the host sees no end of output.
     drop(command);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child has a process id");
@@ -124,4 +124,11 @@ fn take_terminal(command: &mut Command) {
     unsafe {
         command.pre_exec(lead)
     };
+}
+
+/// Why there is no command. The kernel says "again" for the number of processes, whether it was the fork or the exec
+/// that was one too many.
+fn not_started(error: std::io::Error) -> Failure {
+    let step = if error.raw_os_error() == Some(libc::EAGAIN) { Step::Fork } else { Step::Program };
+    Failure::at(step)(error)
 }

@@ -132,7 +132,8 @@ async fn every_fixture_that_misbehaves_has_a_test() {
     for tool in Task::new().await.tools.list() {
         // what asks for effects is tested beside what it asks for, and so are these
         let elsewhere = tool.plugin != "faults"
-            || ["wait-for-cancel", "attach-from-another-plugin"].contains(&tool.spec.name.as_str());
+            || ["wait-for-cancel", "attach-from-another-plugin", "list-background-from-another-plugin"]
+                .contains(&tool.spec.name.as_str());
         assert!(
             elsewhere || tested.contains(&tool.spec.name),
             "the fixture `{}` has no test",

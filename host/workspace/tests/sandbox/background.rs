@@ -356,7 +356,14 @@ async fn processes_are_named_with_their_number_where_a_cgroup_counts_them() {
     if counted && ports.inside.sandbox.counters().is_some() {
         assert_eq!(ended.limits, [expected]);
     }
-    let bomb = start(&ports, probe(&["fork-bomb"])).await;
+    let mut bomb = None;
+    eventually("there is room again", async || {
+        let exec = Exec { background: true, ..probe(&["fork-bomb"]) };
+        bomb = ports.spawn(exec).await.ok();
+        bomb.is_some()
+    })
+    .await;
+    let bomb = bomb.expect("it started").detach().await.expect("there is room");
     eventually("a command that cannot be started is told why", async || {
         let refused = ports.spawn(shell("true")).await.err();
         refused.is_some_and(|error| {
