@@ -160,9 +160,12 @@ async fn when_a_background_command_ends_all_that_it_started_does() {
 #[tokio::test]
 async fn a_terminal_in_the_background_takes_keys() {
     let ports = Ports::open(CommandLimits::default()).await;
-    let id = start(&ports, Exec { tty: true, ..shell("tty; sleep 1000") }).await;
+    // No program of its own before the one that is to be interrupted: a shell that waits for one which ends well
+    // takes the interruption as that one's, and goes on.
+    let script = "[ -t 0 ] && [ -t 1 ] && echo terminal; exec sleep 1000";
+    let id = start(&ports, Exec { tty: true, ..shell(script) }).await;
     let mut process = attach(&ports, &id).await;
-    read_until(&mut process, "/dev/pts/").await;
+    read_until(&mut process, "terminal").await;
     process.write(b"\x03").await.expect("a terminal has an input");
     assert_eq!(end(&mut process).await.exit, Exit::Signal(2));
 }
