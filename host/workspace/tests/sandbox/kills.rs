@@ -77,7 +77,8 @@ async fn short_commands_that_leave_something_running_do_not_hold_up_the_next() {
         assert_eq!(outcome(&mut running).await.exit, Exit::Code(0));
         left.push(running);
     }
-    assert_eq!(runaways(&inside).await, 50);
+    // The last one's shell may have ended before what it started has become itself.
+    eventually("all run", async || runaways(&inside).await == 50).await;
     drop(left);
     nothing_is_left(&inside).await;
 }
