@@ -206,6 +206,19 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::sandbox::Limits;
+
+    fn about(kind: EngineKind, rootless: bool) -> About {
+        About {
+            kind,
+            rootless,
+            version: String::new(),
+            socket: PathBuf::new(),
+            named: String::new(),
+            cgroups: 2,
+            lacks: Vec::new(),
+        }
+    }
 
     #[test]
     fn a_path_behind_a_link_is_not_mounted() {
@@ -223,16 +236,58 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_whoever_the_engine_maps_to_the_owner() {
-        let about = |kind, rootless| About {
-            kind,
-            rootless,
-            version: String::new(),
-            socket: PathBuf::new(),
-            named: String::new(),
-            cgroups: 2,
-            lacks: Vec::new(),
+    fn nothing_of_an_images_own_runs_and_nothing_is_left_open() {
+        let outside = tempfile::tempdir().expect("a folder");
+        let path = outside.path();
+        let config = ContainerConfig {
+            image: "any".to_owned(),
+            task: "task-222222".to_owned(),
+            owner: "me".to_owned(),
+            init: Vec::new().into(),
+            folder: path.join("container"),
+            work_tree: path.join("work"),
+            home: path.join("home"),
+            masks: Vec::new(),
+            read_only: Vec::new(),
+            certificates: None,
+            limits: Limits { cpus: Some(1.5), memory: 7 << 20, processes: 9, ..Limits::default() },
         };
+        let own = Owner::current();
+        let (folder, _listener) = Folder::make(&config.folder, b"", b"", None, own).expect("it is made");
+        let (body, _) = container(&config, &about(EngineKind::Docker, false), &[], &folder);
+        assert_eq!(
+            body.entrypoint.as_deref().and_then(<[_]>::first).map(String::as_str),
+            Some("/.sortie/init")
+        );
+        assert_eq!(body.cmd, Some(Vec::new()));
+        assert_eq!(body.healthcheck.and_then(|check| check.test), Some(vec!["NONE".to_owned()]));
+        assert_eq!(body.user, Some(format!("{}:{}", own.uid, own.gid)));
+        assert_eq!(body.network_disabled, Some(true));
+        let host = body.host_config.expect("there is one");
+        assert_eq!(host.network_mode.as_deref(), Some("none"));
+        assert_eq!(
+            (host.auto_remove, host.readonly_rootfs, host.privileged),
+            (Some(true), Some(true), Some(false))
+        );
+        assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
+        assert_eq!(host.security_opt, Some(vec!["no-new-privileges".to_owned()]));
+        assert_eq!(host.cgroupns_mode, Some(HostConfigCgroupnsModeEnum::PRIVATE));
+        assert_eq!((host.memory, host.memory_swap), (Some(7 << 20), Some(7 << 20)));
+        assert_eq!((host.pids_limit, host.nano_cpus), (Some(9), Some(1_500_000_000)));
+        assert!(
+            host.tmpfs
+                .expect("some")
+                .values()
+                .all(|options| options.contains("nosuid,nodev") && options.contains("size="))
+        );
+        let writable: Vec<_> =
+            host.mounts.expect("some").into_iter().filter(|mount| mount.read_only != Some(true)).collect();
+        let writable: Vec<_> = writable.iter().filter_map(|mount| mount.target.as_deref()).collect();
+        assert_eq!(writable, [WORKSPACE, HOME]);
+    }
+
+    #[test]
+    fn commands_are_whoever_the_engine_maps_to_the_owner() {
         let of = |kind, rootless| {
             let about = about(kind, rootless);
             (user(&about), userns(&about))

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use sortie_workspace::container::{Container, ContainerConfig, Engine};
 use sortie_workspace::sandbox::SandboxConfig;
 
@@ -219,4 +220,26 @@ async fn what_cannot_become_a_container_says_why() {
     assert!(init.contains("did not call back: it ended"), "{init}");
     let folder = start(|config| config.work_tree = "/usr".into()).await;
     assert!(folder.contains("`/usr` cannot be a folder of the workspace"), "{folder}");
+}
+
+#[tokio::test]
+async fn whoever_calls_in_the_place_of_process_1_is_turned_away() {
+    let Some(image) = image() else { return };
+    let engine = Engine::connect().await.expect("there is one");
+    let folders = Folders::new();
+    let config = config(image, folders.config(), &folders);
+    let control = config.folder.join("control");
+    // It is there before the container is, so that this call comes first.
+    let caller = std::thread::spawn(move || {
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("a socket");
+        let address = SocketAddrUnix::new(&control).expect("the path is short");
+        while rustix::net::connect(&socket, &address).is_err() {
+            std::thread::yield_now();
+        }
+        socket
+    });
+    let error = Container::start(&engine, config).await.expect_err("it is not process 1").to_string();
+    let own = format!("process {} called on the workspace's socket", std::process::id());
+    assert!(error.contains(&own), "{error}");
+    drop(caller.join().expect("it called"));
 }

@@ -202,8 +202,8 @@ mod tests {
             ("", "[network]\nsetup = \"a.example\"\n"),
             ("model = \"x/y\" # mine\n", "model = \"x/y\" # mine\n\n[network]\nsetup = \"a.example\"\n"),
             (
-                "[network]\n# why\nagent = \"none\"\nsetup = \"all\" # for now\n\n[limits]\nturns = 1\n",
-                "[network]\n# why\nagent = \"none\"\nsetup = \"a.example\" # for now\n\n[limits]\nturns = 1\n",
+                "[network]\n# why\nagent = \"none\"\nsetup = \"all\" # kept\n\n[limits]\nturns = 1\n",
+                "[network]\n# why\nagent = \"none\"\nsetup = \"a.example\" # kept\n\n[limits]\nturns = 1\n",
             ),
             ("network = { agent = \"none\" }\n", "network = { agent = \"none\" , setup = \"a.example\" }\n"),
             ("network.agent = \"none\"\n", "network.agent = \"none\"\nnetwork.setup = \"a.example\"\n"),
