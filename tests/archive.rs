@@ -264,9 +264,18 @@ fn at_a_terminal_keys_sizes_and_the_exit_code_pass_through() {
     terminal.shows("31 97");
     terminal.shows("sized");
     // Ctrl-C ends what runs inside, and not the shell or this program
-    terminal.types("echo sl''eeping; sleep 86412; echo ended $?\n");
-    terminal.shows("sleeping");
-    std::thread::sleep(Duration::from_millis(200));
+    let seconds = format!("8{}", std::process::id());
+    terminal.types(&format!("sleep {seconds}; echo ended $?\n"));
+    // and not before it is itself: a shell's child may still be deaf to it
+    let line = format!("sleep\0{seconds}\0");
+    let runs = |entry: std::fs::DirEntry| {
+        std::fs::read(entry.path().join("cmdline")).is_ok_and(|own| own == line.as_bytes())
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !std::fs::read_dir("/proc").expect("it is there").flatten().any(runs) {
+        assert!(Instant::now() < deadline, "it never ran");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     terminal.types("\x03");
     terminal.types("echo st''ill\n");
     terminal.shows("still");
