@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use sortie_core::text::one_line;
 use sortie_policy::ports::{ErrorCode, PortError};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
@@ -129,6 +130,37 @@ impl Git {
     ) -> Result<Finished, PortError> {
         let mut command = self.command(verb, address);
         command.args(options).arg("--").arg(address.argument()).args(names);
+        let finished = self.finish(command, verb.name(), &address.masked(), limit).await?;
+        Ok(finished.without(verb, address))
+    }
+
+    /// Puts small packs together into larger ones, of objects that are here
+    /// already. What is not referred to stays.
+    ///
+    /// # Errors
+    /// If Git cannot, or not within `limit`.
+    pub(crate) async fn repack(&self, limit: Duration) -> Result<(), PortError> {
+        let mut command = self.bare();
+        command.env("GIT_ALLOW_PROTOCOL", "").args(["repack", "-d", "--geometric=2", "--quiet"]);
+        let place = self.directory.display().to_string();
+        let finished = self.finish(command, "repack", &place, limit).await?;
+        if finished.status.success() {
+            return Ok(());
+        }
+        Err(PortError::internal(format!(
+            "{place} cannot be packed anew: {}",
+            one_line(&finished.stderr, 300)
+        )))
+    }
+
+    /// Waits for a command, at most `limit`.
+    async fn finish(
+        &self,
+        mut command: Command,
+        name: &str,
+        place: &str,
+        limit: Duration,
+    ) -> Result<Finished, PortError> {
         let mut group = Group(command.spawn().map_err(|error| {
             PortError::new(ErrorCode::Unavailable, format!("the `git` command does not start: {error}"))
         })?);
@@ -144,11 +176,11 @@ impl Git {
             Ok(Finished { status, stdout, stderr })
         };
         let ended = tokio::select! {
-            finished = finished => return finished.map(|finished| finished.without(verb, address)),
-            () = self.cancel.cancelled() => PortError::new(ErrorCode::Cancelled, format!("`git {}` was cancelled", verb.name())),
+            finished = finished => return finished,
+            () = self.cancel.cancelled() => PortError::new(ErrorCode::Cancelled, format!("`git {name}` was cancelled")),
             () = tokio::time::sleep(limit) => PortError::new(
                 ErrorCode::Timeout,
-                format!("`git {}` did not end within {} seconds: {}", verb.name(), limit.as_secs(), address.masked()),
+                format!("`git {name}` did not end within {} seconds: {place}", limit.as_secs()),
             ),
         };
         group.end().await;
@@ -156,6 +188,13 @@ impl Git {
     }
 
     fn command(&self, verb: Verb, address: &Address) -> Command {
+        let mut command = self.bare();
+        configure(&mut command, verb, address);
+        command
+    }
+
+    /// What holds for every call.
+    fn bare(&self) -> Command {
         #[expect(clippy::disallowed_methods, reason = "the network side of delivery is git's, for permits")]
         let mut command = Command::new("git");
         command.arg("--git-dir").arg(&self.directory).current_dir(&self.directory);
@@ -175,7 +214,6 @@ impl Git {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        configure(&mut command, verb, address);
         confine(&mut command);
         command
     }

@@ -8,7 +8,8 @@
 //!
 //! - The *network side* is the `git` command in that repository, with argument
 //!   arrays and hooks off on both ends: the user's credential helpers, ssh and
-//!   proxies just work. Of the task's refs only.
+//!   proxies just work. Of the task's refs only. What a remote sent before lies
+//!   in its mirror ([`Mirrors`]), and is not fetched again.
 //! - *Objects* are git2's, built without https and ssh.
 //! - The *work tree* is read byte by byte through open folders, a name at a
 //!   time, without following links; blobs, trees and commits are made from
@@ -34,8 +35,10 @@ mod git;
 mod history;
 mod ignore_rules;
 mod message;
+mod mirror;
 mod names;
 mod patch;
+mod peek;
 mod remote;
 mod repository;
 mod scan;
@@ -48,6 +51,8 @@ mod tree;
 pub use branch::{branch_name, check_branch_name};
 pub use ignore_rules::BUILD_OUTPUT;
 pub use message::Identity;
+pub use mirror::{MirrorBounds, MirrorInfo, Mirrors};
+pub use peek::Peek;
 pub use repository::{Config, TaskRepository};
 pub use source::{Source, SourceError};
 pub use store::branch_diff;

@@ -90,24 +90,47 @@ impl Wanted {
     }
 }
 
-/// Asks a remote for some of its references by their full names.
+/// Asks a remote for some of its references by their full names, or for all
+/// where none is named.
 pub(crate) async fn list(git: &Git, address: &Address, names: &[String]) -> Result<Advertised, PortError> {
     let finished = git.run(Verb::List, &["--quiet"], address, names, LIST_LIMIT).await?;
     if !finished.status.success() {
         return Err(failure(Verb::List, address, &finished));
     }
     // a name matches at the end of a reference, too: only whole ones count
-    let line = |line: &str| {
-        let (id, name) = line.split_once('\t')?;
-        let asked = names.iter().any(|asked| asked == name);
-        Some((name.to_owned(), Oid::from_str(id).ok().filter(|_| asked && id.len() == 40)?))
+    let asked = |name: &str| names.is_empty() || names.iter().any(|asked| asked == name);
+    let lines = || finished.stdout.lines().filter_map(|line| line.split_once('\t'));
+    if lines().any(|(id, _)| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        let place = one_line(&address.masked(), 200);
+        return Err(PortError::new(
+            ErrorCode::Invalid,
+            format!("{place}: its objects are not named by SHA-1"),
+        ));
+    }
+    let known = |(id, name): (&str, &str)| {
+        Some((name.to_owned(), Oid::from_str(id).ok().filter(|_| asked(name) && id.len() == 40)?))
     };
-    Ok(finished.stdout.lines().filter_map(line).collect())
+    Ok(lines().filter_map(known).collect())
 }
 
-/// Fetches one reference or commit to [`FETCHED`], with its whole history and
-/// nothing else.
-pub(crate) async fn fetch(git: &Git, address: &Address, what: &str) -> Result<(), PortError> {
+/// Whether the boundary of a repository that is shallow is taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shallow {
+    /// It is, and the fetched history ends there.
+    Taken,
+    /// What needs it is refused.
+    Refused,
+}
+
+/// Fetches one reference or commit to a reference of ours, with its whole
+/// history and nothing else.
+pub(crate) async fn fetch(
+    git: &Git,
+    address: &Address,
+    what: &str,
+    into: &str,
+    shallow: Shallow,
+) -> Result<(), PortError> {
     let mut options = vec![
         "--quiet",
         "--no-tags",
@@ -115,11 +138,10 @@ pub(crate) async fn fetch(git: &Git, address: &Address, what: &str) -> Result<()
         "--no-auto-maintenance",
         "--no-write-fetch-head",
     ];
-    if matches!(address, Address::Local(_)) {
-        // a local repository may be shallow; its boundary is taken over
+    if shallow == Shallow::Taken {
         options.push("--update-shallow");
     }
-    let refspec = format!("+{what}:{FETCHED}");
+    let refspec = format!("+{what}:{into}");
     let finished = git.run(Verb::Fetch, &options, address, &[refspec], FETCH_LIMIT).await?;
     if finished.status.success() { Ok(()) } else { Err(failure(Verb::Fetch, address, &finished)) }
 }

@@ -21,6 +21,7 @@ use crate::folder::Owner;
 use crate::git::Git;
 use crate::ignore_rules::{Compiled, matcher};
 use crate::message::Identity;
+use crate::mirror::Mirrors;
 use crate::set_up::SetUp;
 use crate::source::Source;
 use crate::stat_cache::StatCache;
@@ -57,6 +58,9 @@ pub struct Config {
     /// Variables added to the environment of the `git` command, such as
     /// `GIT_SSH_COMMAND`. What the host's own environment has holds, too.
     pub environment: Vec<(OsString, OsString)>,
+    /// What remotes sent before; none to fetch everything anew. Repositories
+    /// of this machine need none.
+    pub mirrors: Option<Mirrors>,
     /// Whose permits are honoured.
     pub seal: Seal,
     /// Ends what is under way, Git's network calls included.
@@ -168,6 +172,11 @@ impl Repository for TaskRepository {
     async fn fetch(&self, permit: Permit<RepositoryFetch>) -> Result<String, PortError> {
         let action = permit.redeem(self.0.config.seal)?;
         self.fetch_base(action).await
+    }
+
+    async fn fetch_other(&self, permit: Permit<RepositoryFetch>) -> Result<String, PortError> {
+        let action = permit.redeem(self.0.config.seal)?;
+        self.fetch_other_base(action).await
     }
 
     async fn check_out(&self) -> Result<(), PortError> {

@@ -1,6 +1,7 @@
 //! What changes something: fetch, checkout, commit, push.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 use sortie_core::action::{Against, Commit, Push, RepositoryFetch};
 use sortie_policy::ports::{ErrorCode, PortError};
@@ -11,8 +12,9 @@ use crate::check_out::{CheckOut, PlainGit, check_sizes, remember};
 use crate::folder::Folder;
 use crate::history::{PermittedPaths, changes};
 use crate::message::compose;
+use crate::mirror::Served;
 use crate::names::shown;
-use crate::remote::{self, FETCHED, Wanted};
+use crate::remote::{self, Advertised, FETCHED, Shallow, Wanted};
 use crate::scan::{Found, MOST_SEEN};
 use crate::set_up::SetUp;
 use crate::source::SourceError;
@@ -26,21 +28,40 @@ impl TaskRepository {
     /// Fetches the base and starts the branch there. Once that is done it is
     /// done: a fetch after a restart gives the same base.
     pub(super) async fn fetch_base(&self, action: RepositoryFetch) -> Result<String, PortError> {
-        let config = &self.0.config;
-        if action.url != config.source.masked() {
-            return Err(PortError::new(ErrorCode::Invalid, "the permit is for another repository"));
-        }
         if let Some(standing) = self.blocking(|inner, _| inner.store()?.standing()).await? {
+            self.check_url(&action)?;
             return Ok(standing.base.to_string());
         }
+        self.begin_at(action).await
+    }
+
+    /// Starts the branch at another base.
+    pub(super) async fn fetch_other_base(&self, action: RepositoryFetch) -> Result<String, PortError> {
+        let standing = self.blocking(|inner, _| inner.store()?.standing()).await?;
+        if standing.is_some_and(|standing| standing.head != standing.base) {
+            return Err(PortError::new(ErrorCode::Conflict, "there are commits on the base that it has"));
+        }
+        self.begin_at(action).await
+    }
+
+    fn check_url(&self, action: &RepositoryFetch) -> Result<(), PortError> {
+        if action.url == self.0.config.source.masked() {
+            return Ok(());
+        }
+        Err(PortError::new(ErrorCode::Invalid, "the permit is for another repository"))
+    }
+
+    async fn begin_at(&self, action: RepositoryFetch) -> Result<String, PortError> {
+        let config = &self.0.config;
+        self.check_url(&action)?;
         let wanted = Wanted::parse(action.reference.as_deref())?;
         let address = config.source.fetch_address();
-        let advertised = remote::list(&self.0.git, address, wanted.references()).await;
-        let what = wanted.choose(&advertised?, address)?;
+        let advertised = remote::list(&self.0.git, address, wanted.references()).await?;
+        let what = wanted.choose(&advertised, address)?;
         if config.deliver {
             self.check_branch_is_free().await?;
         }
-        remote::fetch(&self.0.git, address, &what).await?;
+        self.bring(&wanted, &what, advertised).await?;
         self.blocking(|inner, state| {
             let store = inner.store()?;
             let fetched = store.repository.find_reference(FETCHED).and_then(|found| found.peel_to_commit());
@@ -51,6 +72,24 @@ impl TaskRepository {
             Ok(store.start(FETCHED)?.to_string())
         })
         .await
+    }
+
+    /// Fetches to [`FETCHED`], by way of the remote's mirror if there is one.
+    async fn bring(&self, wanted: &Wanted, what: &str, advertised: Advertised) -> Result<(), PortError> {
+        let (git, address) = (&self.0.git, self.0.config.source.fetch_address());
+        if let Some(mirrors) = &self.0.config.mirrors {
+            match mirrors.fetch(git, address, (wanted, what), advertised).await? {
+                Served::Fetched { was_damaged: false } => return Ok(()),
+                Served::Fetched { was_damaged: true } => {
+                    let notice =
+                        format!("the mirror of {} was damaged, and was made again", address.masked());
+                    self.0.state.lock().unwrap_or_else(PoisonError::into_inner).tell(vec![notice]);
+                    return Ok(());
+                }
+                Served::Not => {}
+            }
+        }
+        remote::fetch(git, address, what, FETCHED, Shallow::Taken).await
     }
 
     /// Says now what a push would say after hours of work.

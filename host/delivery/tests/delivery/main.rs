@@ -4,5 +4,6 @@ mod bounds;
 mod hostile_source;
 mod hostile_work_tree;
 mod journey;
+mod mirrors;
 mod sources;
 mod support;

@@ -231,6 +231,7 @@ impl Task {
             owner: None,
             build_output: BUILD_OUTPUT.iter().map(|&line| line.into()).collect(),
             environment: environment(),
+            mirrors: None,
             seal: gate.seal(),
             cancel: CancellationToken::new(),
         };

@@ -10,13 +10,21 @@ use crate::Permit;
 /// Nothing of the workspace's `.git` is ever read.
 #[async_trait]
 pub trait Repository: Send + Sync {
-    /// Fetches the base commit and returns it, as 40 hexadecimal digits.
+    /// Fetches the base commit and returns it, as 40 hexadecimal digits. A
+    /// task that has one keeps it.
     ///
     /// # Errors
     /// `NotFound` if repository or reference do not exist or it is empty,
     /// `Unavailable` if the remote does not answer, `Denied` if it wants
     /// credentials that are not there.
     async fn fetch(&self, permit: Permit<RepositoryFetch>) -> Result<String, PortError>;
+
+    /// As [`Repository::fetch`], for a task that has a base and begins from
+    /// another one instead. Its work tree has to be empty again.
+    ///
+    /// # Errors
+    /// Also `Conflict` if there are commits on the base that it has.
+    async fn fetch_other(&self, permit: Permit<RepositoryFetch>) -> Result<String, PortError>;
 
     /// Writes the base commit into the empty work tree, with a plain `.git` of
     /// the work tree's own. Before any command runs there.

@@ -1,0 +1,361 @@
+//! One mirror's folder: its lock, its repository, and what it has.
+//!
+//! ```text
+//! mirrors/KEY/lock             locked while somebody reads or writes; its time is that of the last use
+//!            /repository.git   whole, or not there
+//!            /incoming.git     one that is being made
+//!            /url              of the remote, without credentials
+//! ```
+
+#![expect(clippy::disallowed_methods, reason = "keeps the host's own mirrors")]
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use git2::{Oid, Repository};
+use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest, Sha256};
+use sortie_policy::ports::{ErrorCode, PortError};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::remote::{Advertised, Wanted};
+use crate::source::Address;
+use crate::store::Store;
+use crate::tree::unreadable;
+
+/// How often a lock is asked for that somebody else holds.
+const POLL: Duration = Duration::from_millis(50);
+
+/// References and packs of a mirror beyond which it is made anew.
+const MOST_REFERENCES: usize = 256;
+const MOST_PACKS: usize = 100;
+
+/// What a task wants of a mirror.
+pub(super) struct Need {
+    /// Where the mirror keeps it. The name is a digest: `a` and `a/b` stand
+    /// beside each other, whichever of them the remote had when.
+    pub(super) reference: String,
+    /// What it is, as far as that is known.
+    id: Option<Oid>,
+    /// The commits that the remote advertises to this task.
+    advertised: BTreeSet<Oid>,
+    /// Whether the remote named `id` itself. Else it was the user, and the
+    /// remote may not give everybody everything that a mirror has.
+    is_advertised: bool,
+}
+
+impl Need {
+    pub(super) fn new(wanted: &Wanted, what: &str, advertised: Advertised) -> Self {
+        let id = match wanted {
+            Wanted::Commit(id) => Some(*id),
+            Wanted::References(_) => advertised.get(what).copied(),
+        };
+        let is_advertised = matches!(wanted, Wanted::References(_));
+        let reference = format!("refs/sortie/{}", digest(&[what]));
+        Self { reference, id, advertised: advertised.into_values().collect(), is_advertised }
+    }
+}
+
+/// What a mirror has of what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// All of it.
+    Has(Oid),
+    /// Not all, or there is no such mirror.
+    Lacks,
+    /// The commit, of which the remote did not show that it would give it.
+    Unproven,
+}
+
+/// One mirror's folder.
+pub(super) struct Place {
+    pub(super) folder: PathBuf,
+}
+
+impl Place {
+    /// Of a remote: the URL without credentials tells two apart. Whoever has
+    /// none for it does not get past the remote's own listing.
+    pub(super) fn new(mirrors: &Path, address: &Address) -> Self {
+        let kind = match address {
+            Address::Https { .. } => "https",
+            Address::Ssh(_) => "ssh",
+            Address::Local(_) => "local",
+        };
+        Self { folder: mirrors.join(digest(&["mirror 1", kind, &address.masked()])) }
+    }
+
+    pub(super) fn repository(&self) -> PathBuf {
+        self.folder.join("repository.git")
+    }
+
+    fn incoming(&self) -> PathBuf {
+        self.folder.join("incoming.git")
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.repository().join("HEAD").exists()
+    }
+
+    /// How many packs it has.
+    pub(super) fn packs(&self) -> usize {
+        let entries = fs::read_dir(self.repository().join("objects/pack")).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "pack")).count()
+    }
+
+    /// Whether it has more than a mirror should, and is better made anew.
+    pub(super) fn is_overgrown(&self) -> bool {
+        let references = fs::read_dir(self.repository().join("refs/sortie")).into_iter().flatten().count();
+        references > MOST_REFERENCES || self.packs() > MOST_PACKS
+    }
+
+    /// What it has; nothing if it cannot be read.
+    pub(super) fn standing(&self, need: &Need) -> Standing {
+        self.look(need).unwrap_or(Standing::Lacks)
+    }
+
+    fn look(&self, need: &Need) -> Option<Standing> {
+        let repository = Repository::open_bare(self.repository()).ok()?;
+        let id = need.id?;
+        if need.is_advertised {
+            let here = repository.refname_to_id(&need.reference).ok()?;
+            return Some(if here == id { Standing::Has(id) } else { Standing::Lacks });
+        }
+        let odb = repository.odb().ok()?;
+        if !odb.exists(id) {
+            return Some(Standing::Lacks);
+        }
+        // a commit before one that the remote has just shown to this task
+        let references = repository.references().ok()?.flatten();
+        let shown = references.filter(|found| found.target().is_some_and(|id| need.advertised.contains(&id)));
+        let tips = shown.filter_map(|found| Some(found.peel_to_commit().ok()?.id()));
+        let mut proven =
+            tips.filter(|tip| *tip == id || repository.graph_descendant_of(*tip, id).is_ok_and(|is| is));
+        Some(proven.next().map_or(Standing::Unproven, |_| Standing::Has(id)))
+    }
+
+    /// Removes what a killed host left; under the exclusive lock.
+    pub(super) fn clear(&self) -> Result<(), PortError> {
+        remove(&self.incoming()).map_err(unusable)?;
+        if !self.is_there() {
+            return remove(&self.repository()).map_err(unusable);
+        }
+        Store::create(&self.repository())?;
+        let halves = fs::read_dir(self.repository().join("objects/pack")).into_iter().flatten().flatten();
+        for half in halves.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"tmp_")) {
+            remove(&half.path()).map_err(unusable)?;
+        }
+        let quarantines = fs::read_dir(self.repository().join("objects")).into_iter().flatten().flatten();
+        let is_left = |name: &[u8]| name.starts_with(b"incoming-") || name.starts_with(b"tmp_objdir-");
+        for left in quarantines.filter(|entry| is_left(entry.file_name().as_encoded_bytes())) {
+            remove(&left.path()).map_err(unusable)?;
+        }
+        Ok(())
+    }
+
+    /// Makes an empty repository to fetch into.
+    pub(super) fn begin(&self, url: &str) -> Result<PathBuf, PortError> {
+        let incoming = self.incoming();
+        remove(&incoming).map_err(unusable)?;
+        fs::write(self.folder.join("url"), url).map_err(unusable)?;
+        Store::create(&incoming)?;
+        Ok(incoming)
+    }
+
+    /// Has it take the place of what was there.
+    pub(super) fn put_in_place(&self) -> Result<(), PortError> {
+        remove(&self.repository())
+            .and_then(|()| fs::rename(self.incoming(), self.repository()))
+            .map_err(unusable)
+    }
+
+    /// Locks it, and waits for others at most `wait`.
+    pub(super) async fn lock(
+        place: &Place,
+        hold: Hold,
+        wait: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<Lock, PortError> {
+        let mut lock = Lock { file: place.open_lock().map_err(unusable)?, path: place.folder.join("lock") };
+        loop {
+            lock.acquire(hold, wait, cancel).await?;
+            if lock.is_current() {
+                lock.touch();
+                return Ok(lock);
+            }
+            // the mirror was removed between the two; this is the lock of its successor
+            lock.file = place.open_lock().map_err(unusable)?;
+        }
+    }
+
+    fn open_lock(&self) -> io::Result<File> {
+        let mut attempts = 0..10;
+        loop {
+            DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+            match File::options().create(true).truncate(false).write(true).open(self.folder.join("lock")) {
+                // its folder was removed in the meantime
+                Err(error) if error.kind() == io::ErrorKind::NotFound && attempts.next().is_some() => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Removes the whole of it, unless somebody is at work in it.
+    pub(super) fn remove(&self) -> bool {
+        let path = self.folder.join("lock");
+        let Ok(file) = self.open_lock() else { return false };
+        let lock = Lock { file, path };
+        let is_free =
+            flock(&lock.file, FlockOperation::NonBlockingLockExclusive).is_ok() && lock.is_current();
+        // the repository first: what is killed in between leaves no half of one
+        is_free
+            && fs::rename(self.repository(), self.incoming()).or_else(absent).is_ok()
+            && remove(&self.incoming()).is_ok()
+            && fs::remove_dir_all(&self.folder).is_ok()
+    }
+
+    /// Whether nobody is at work in it; then what was being made is removed.
+    pub(super) fn sweep(&self) -> bool {
+        if !self.incoming().exists() {
+            return false;
+        }
+        let Ok(file) = self.open_lock() else { return false };
+        flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && remove(&self.incoming()).is_ok()
+    }
+}
+
+/// How a mirror is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// By those who read.
+    Shared,
+    /// By the one who writes.
+    Exclusive,
+}
+
+/// A lock, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Changes how it is held. Others may come in between: what was seen
+    /// before has to be looked at again.
+    pub(super) async fn hold(
+        &mut self,
+        hold: Hold,
+        wait: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<(), PortError> {
+        self.acquire(hold, wait, cancel).await?;
+        if self.is_current() {
+            return Ok(());
+        }
+        Err(PortError::new(ErrorCode::Conflict, "the mirror was removed"))
+    }
+
+    async fn acquire(
+        &mut self,
+        hold: Hold,
+        wait: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<(), PortError> {
+        let operation = match hold {
+            Hold::Shared => FlockOperation::NonBlockingLockShared,
+            Hold::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        };
+        let until = Instant::now() + wait;
+        loop {
+            match flock(&self.file, operation) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {}
+                Err(error) => {
+                    return Err(PortError::new(
+                        ErrorCode::Conflict,
+                        format!("the mirror is in use: {error}"),
+                    ));
+                }
+            }
+            // two who read and want to write would wait for each other
+            flock(&self.file, FlockOperation::Unlock).map_err(|error| unusable(error.into()))?;
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                () = cancel.cancelled() => {
+                    return Err(PortError::new(ErrorCode::Cancelled, "the fetch was cancelled"));
+                }
+            }
+        }
+    }
+
+    /// Whether it is still what others would lock.
+    fn is_current(&self) -> bool {
+        let same = |there: fs::Metadata| Ok(there.ino() == self.file.metadata()?.ino());
+        fs::metadata(&self.path).and_then(same).unwrap_or(false)
+    }
+
+    fn touch(&self) {
+        // without it, the mirror only goes earlier
+        drop(self.file.set_modified(SystemTime::now()));
+    }
+}
+
+/// What a reference of a repository is.
+pub(super) fn reference(repository: &Path, name: &str) -> Result<Oid, PortError> {
+    Repository::open_bare(repository)
+        .and_then(|repository| repository.refname_to_id(name))
+        .map_err(unreadable)
+}
+
+fn digest(parts: &[&str]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update(part.as_bytes());
+        digest.update([0]);
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Removes a file or folder that need not be there.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(kind) if kind.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    removed.or_else(absent)
+}
+
+fn absent(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn unusable(error: io::Error) -> PortError {
+    PortError::internal(format!("the mirror cannot be used: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_remote_has_a_mirror_of_its_own_whoever_asks() {
+        let https = |url: &str| Address::Https { url: url.into(), credentials: None };
+        let place = |address: &Address| Place::new(Path::new("/m"), address).folder;
+        let secret = crate::source::Credentials {
+            user: sortie_core::Secret::new("me"),
+            password: sortie_core::Secret::new("hunter2"),
+        };
+        let with = Address::Https { url: "https://host/a".into(), credentials: Some(secret) };
+        assert_eq!(place(&with), place(&https("https://host/a")));
+        let others =
+            [https("https://host/a"), https("https://host/b"), Address::Ssh("https://host/a".into())];
+        let places: BTreeSet<_> = others.iter().map(place).collect();
+        assert_eq!(places.len(), others.len());
+    }
+}
