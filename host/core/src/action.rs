@@ -46,7 +46,7 @@ pub use file::{Against, FileRead, FileWrite, IfMatch, ReadOperation, SHOWN, Writ
 pub use model::ModelRequest;
 pub use network::{HttpRequest, NetworkConnect};
 pub use repository::{Change, ChangeKind, Commit, Push, RepositoryFetch};
-pub use task::{TaskSubmit, WorkspaceCreate};
+pub use task::{ImageBuild, SecretUse, Service, Stage, TaskSubmit, WorkspaceCreate};
 pub use tool::{ToolCall, ToolResult};
 
 /// The kinds of actions.

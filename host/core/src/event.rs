@@ -203,6 +203,20 @@ pub enum Event {
         /// Their hosts, as network rules take them.
         hosts: Vec<String>,
     },
+    /// The environment of the task is there.
+    #[serde(rename = "environment.ready")]
+    EnvironmentReady {
+        /// Who says what it is.
+        environment: String,
+        /// The image of its container, as it was named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<String>,
+        /// The image that the agent's container begins from, by id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image_id: Option<String>,
+        /// What became of set-up.
+        set_up: SetUpState,
+    },
     /// The tests ran.
     #[serde(rename = "tests.ran")]
     TestsRan {
@@ -298,4 +312,19 @@ pub struct TestReport {
     pub last: Option<TestCounts>,
     /// Whether the final run came after the last change of the work tree.
     pub after_last_edit: bool,
+}
+
+/// What became of set-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SetUpState {
+    /// There was nothing to do.
+    #[default]
+    None,
+    /// Its commands ran, and what they made serves this task alone.
+    Ran,
+    /// Its commands ran, and what they made is kept for later tasks.
+    Kept,
+    /// What an earlier task's set-up made was taken up.
+    TakenUp,
 }

@@ -1,8 +1,13 @@
 //! Network rules of a task.
 
+mod host;
+mod methods;
+
 use std::fmt;
 use std::str::FromStr;
 
+pub use host::{HostPattern, canonical_host};
+pub use methods::{Contact, HostRule};
 use serde::{Deserialize, Serialize};
 
 /// Where a phase of a task may connect to.
@@ -12,24 +17,13 @@ pub enum NetworkRule {
     /// Nowhere.
     None,
     /// These hosts only.
-    Hosts(Vec<HostPattern>),
+    Hosts(Vec<HostRule>),
     /// The hosts that the package managers in use name, and these. Which
     /// hosts that is, is asked in each task: the rule itself knows the others
     /// alone.
-    Registries(Vec<HostPattern>),
+    Registries(Vec<HostRule>),
     /// Every public address.
     All,
-}
-
-/// A host that a rule names: `example.org`, `example.org:8443`, `*.example.org`
-/// (subdomains only), an address literal. Without a port: 80 and 443.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPattern {
-    /// Lower-case name or address, without a trailing dot and without brackets.
-    host: String,
-    /// Whether `host` stands for its subdomains.
-    subdomains: bool,
-    port: Option<u16>,
 }
 
 /// What stands for the package managers' hosts in a rule.
@@ -38,22 +32,28 @@ const REGISTRIES: &str = "registries";
 /// A text that is no network rule.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` is no network rule: use `none`, `all`, `registries`, or hosts such as `example.org,*.example.org:8443`, also `registries,example.org`"
+    "`{0}` is no network rule: use `none`, `all`, `registries`, or hosts such as `example.org,*.example.org:8443`, also `registries,example.org` and `GET+HEAD@example.org`"
 )]
 pub struct InvalidRule(String);
 
 impl NetworkRule {
-    /// Whether the rule lets a connection to this host and port through,
-    /// beside those of the package managers. `host` may be in upper case, and
-    /// end with a dot.
-    pub fn permits(&self, host: &str, port: u16) -> bool {
+    /// Whether the rule lets this through, beside what goes to the hosts of
+    /// the package managers.
+    pub fn permits(&self, contact: &Contact) -> bool {
         match self {
             Self::None => false,
             Self::All => true,
-            Self::Hosts(patterns) | Self::Registries(patterns) => {
-                patterns.iter().any(|pattern| pattern.matches(host, port))
-            }
+            Self::Hosts(hosts) | Self::Registries(hosts) => hosts.iter().any(|host| host.permits(contact)),
         }
+    }
+
+    /// Whether it does not let this through and would with another method:
+    /// the rule names the host, with methods that this one is not among or
+    /// that a tunnel hides.
+    pub fn objects_to_method(&self, contact: &Contact) -> bool {
+        let (Self::Hosts(hosts) | Self::Registries(hosts)) = self else { return false };
+        !self.permits(contact)
+            && hosts.iter().any(|host| host.pattern().matches(contact.host(), contact.port()))
     }
 
     /// Whether the rule stands for the package managers' hosts, too.
@@ -62,8 +62,8 @@ impl NetworkRule {
     }
 
     /// The rule that lets this host through as well.
-    pub fn and(&self, host: HostPattern) -> Self {
-        let with = |hosts: &[HostPattern]| [hosts, std::slice::from_ref(&host)].concat();
+    pub fn and(&self, host: HostRule) -> Self {
+        let with = |hosts: &[HostRule]| [hosts, std::slice::from_ref(&host)].concat();
         match self {
             Self::None => Self::Hosts(vec![host]),
             Self::Hosts(hosts) => Self::Hosts(with(hosts)),
@@ -76,85 +76,9 @@ impl NetworkRule {
     /// that is not public. A wildcard names nobody: whoever may add a name
     /// beneath it could point that at this machine or its neighbours.
     pub fn names(&self, host: &str, port: u16) -> bool {
-        let (Self::Hosts(patterns) | Self::Registries(patterns)) = self else { return false };
-        patterns.iter().any(|pattern| !pattern.subdomains && pattern.matches(host, port))
-    }
-}
-
-impl HostPattern {
-    /// The pattern that stands for this host and port and for nothing else;
-    /// none if there is no such pattern.
-    pub fn only(host: &str, port: u16) -> Option<Self> {
-        let host = canonical_host(host);
-        let bracketed = if host.contains(':') { format!("[{host}]") } else { host };
-        let port = if port == 443 || port == 80 { String::new() } else { format!(":{port}") };
-        format!("{bracketed}{port}").parse().ok().filter(|pattern: &Self| !pattern.subdomains)
-    }
-
-    /// Whether this pattern stands for the host and port.
-    pub fn matches(&self, host: &str, port: u16) -> bool {
-        let host = canonical_host(host);
-        let host_matches = if self.subdomains {
-            host.strip_suffix(&self.host).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
-        } else {
-            host == self.host
-        };
-        host_matches && self.port.map_or(port == 443 || port == 80, |wanted| wanted == port)
-    }
-}
-
-/// A host's name as it is compared: lower case, no trailing dot, no brackets.
-pub fn canonical_host(host: &str) -> String {
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::to_owned).unwrap_or(host)
-}
-
-impl FromStr for HostPattern {
-    type Err = InvalidRule;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidRule(crate::text::one_line(text, 100));
-        let (rest, subdomains) = match text.strip_prefix("*.") {
-            Some(rest) => (rest, true),
-            None => (text, false),
-        };
-        let (host, port) = if let Some(inner) = rest.strip_prefix('[') {
-            let (address, tail) = inner.split_once(']').ok_or_else(invalid)?;
-            address.parse::<std::net::Ipv6Addr>().map_err(|_| invalid())?;
-            match tail.split_once(':') {
-                Some(("", port)) => (address, Some(port)),
-                None if tail.is_empty() => (address, None),
-                _ => return Err(invalid()),
-            }
-        } else if rest.parse::<std::net::Ipv6Addr>().is_ok() {
-            (rest, None)
-        } else {
-            match rest.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (rest, None),
-            }
-        };
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':');
-        if host.is_empty() || host.starts_with('-') || !host.chars().all(plain) {
-            return Err(invalid());
-        }
-        let port = port.map(|p| p.parse::<u16>().ok().filter(|p| *p != 0).ok_or_else(invalid)).transpose()?;
-        Ok(Self { host: canonical_host(host), subdomains, port })
-    }
-}
-
-impl fmt::Display for HostPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.subdomains {
-            f.write_str("*.")?;
-        }
-        match self.host.as_str() {
-            address if address.contains(':') => write!(f, "[{address}]")?,
-            // in a rule, these words are not hosts: the dot makes them hosts again
-            word @ ("all" | "none" | REGISTRIES) => write!(f, "{word}.")?,
-            host => f.write_str(host)?,
-        }
-        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+        let (Self::Hosts(hosts) | Self::Registries(hosts)) = self else { return false };
+        let mut patterns = hosts.iter().map(HostRule::pattern);
+        patterns.any(|pattern| !pattern.subdomains && pattern.matches(host, port))
     }
 }
 
@@ -181,7 +105,7 @@ impl fmt::Display for NetworkRule {
             Self::None => f.write_str("none"),
             Self::All => f.write_str("all"),
             Self::Hosts(hosts) => {
-                let hosts: Vec<_> = hosts.iter().map(HostPattern::to_string).collect();
+                let hosts: Vec<_> = hosts.iter().map(HostRule::to_string).collect();
                 f.write_str(&hosts.join(","))
             }
             Self::Registries(hosts) => {
@@ -211,7 +135,7 @@ mod tests {
     use super::*;
 
     fn permits(rule: &str, host: &str, port: u16) -> bool {
-        rule.parse::<NetworkRule>().expect("a rule").permits(host, port)
+        rule.parse::<NetworkRule>().expect("a rule").permits(&Contact::tunnel(host, port))
     }
 
     #[test]
@@ -250,6 +174,8 @@ mod tests {
             "registries",
             "registries,a.example:81",
             "registries.",
+            "GET+HEAD@a.example,POST@*.b.example:8443,GET@[::1]:81",
+            "registries,GET@a.example",
         ] {
             assert_eq!(text.parse::<NetworkRule>().expect("a rule").to_string(), text);
         }
@@ -259,10 +185,17 @@ mod tests {
     fn registries_stand_beside_hosts_in_any_order_and_are_no_host_themselves() {
         let rule: NetworkRule = "a.example, registries".parse().expect("a rule");
         assert_eq!(rule.to_string(), "registries,a.example");
-        assert!(rule.wants_registries() && rule.permits("a.example", 443) && rule.names("a.example", 443));
-        assert!(!rule.permits("registries", 443) && !rule.permits("b.example", 443));
+        assert!(
+            rule.wants_registries()
+                && rule.permits(&Contact::tunnel("a.example", 443))
+                && rule.names("a.example", 443)
+        );
+        assert!(
+            !rule.permits(&Contact::tunnel("registries", 443))
+                && !rule.permits(&Contact::tunnel("b.example", 443))
+        );
         let host: NetworkRule = "registries.".parse().expect("a rule");
-        assert!(!host.wants_registries() && host.permits("registries", 443));
+        assert!(!host.wants_registries() && host.permits(&Contact::tunnel("registries", 443)));
         for bad in ["registries,", "registries,a b", "registries;a.example"] {
             assert!(bad.parse::<NetworkRule>().is_err(), "{bad}");
         }
@@ -284,28 +217,8 @@ mod tests {
     #[test]
     fn a_wildcard_names_no_host_whose_address_need_not_be_public() {
         let rule: NetworkRule = "*.example.org,a.example.org".parse().expect("a rule");
-        assert!(rule.permits("b.example.org", 443) && !rule.names("b.example.org", 443));
+        assert!(rule.permits(&Contact::tunnel("b.example.org", 443)) && !rule.names("b.example.org", 443));
         assert!(rule.names("a.example.org", 443));
         assert!(!NetworkRule::All.names("a.example.org", 443));
-    }
-
-    #[test]
-    fn the_pattern_of_one_host_lets_no_other_through() {
-        for (host, port, text) in [
-            ("A.example.", 443, "a.example"),
-            ("a.example", 8443, "a.example:8443"),
-            ("::1", 8443, "[::1]:8443"),
-            ("[::1]", 80, "[::1]"),
-            ("all", 443, "all."),
-            ("none", 81, "none.:81"),
-            ("registries", 443, "registries."),
-        ] {
-            assert_eq!(HostPattern::only(host, port).expect("a pattern").to_string(), text);
-            let rule: NetworkRule = text.parse().expect("a rule");
-            assert!(rule.permits(host, port) && !rule.permits("other.example", port), "{text}");
-        }
-        for odd in ["", "*.example", "a,all", "a b", "a\u{1b}[31m"] {
-            assert_eq!(HostPattern::only(odd, 443), None, "{odd}");
-        }
     }
 }

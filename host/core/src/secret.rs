@@ -1,6 +1,26 @@
 //! Values that must not be shown.
 
+use std::collections::BTreeSet;
 use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+/// Values of fewer bytes than this are not looked for: they would be found in
+/// ordinary text.
+const SHORTEST: usize = 4;
+
+/// Lines of a value of several lines that are masked where they stand alone:
+/// shorter ones would be found in ordinary text.
+const SHORTEST_LINE: usize = 12;
+
+/// The least that a line of a value of several lines holds to be looked for
+/// alone in files, and only the longest one: others are in many files.
+const TELLING_LINE: usize = 32;
+
+/// Characters of base64 that are looked for alone: who breaks it into lines
+/// puts 64 of them into each, or more.
+const PIECE: usize = 32;
 
 /// A value whose `Display` and `Debug` mask it. It is neither serialised nor
 /// compared; `expose` stands where the value leaves for its one purpose.
@@ -18,11 +38,85 @@ impl Secret {
         &self.0
     }
 
-    /// The text with every occurrence of the value masked. Values of fewer
-    /// than 4 bytes are not looked for: they would mask ordinary text.
+    /// The text with every occurrence of the value masked: as it is, in
+    /// base64 and URL-encoded, and each longer line of it alone. Values of
+    /// fewer than 4 bytes are not looked for.
     pub fn scrub(&self, text: &str) -> String {
-        if self.0.len() < 4 { text.to_owned() } else { text.replace(&self.0, "****") }
+        let mut masked = text.to_owned();
+        let forms = self.forms();
+        let lines = self.0.lines().filter(|line| !forms.is_empty() && line.len() >= SHORTEST_LINE);
+        for form in forms.iter().map(String::as_str).chain(lines) {
+            if masked.contains(form) {
+                masked = masked.replace(form, "****");
+            }
+        }
+        masked
     }
+
+    /// The forms in which a value is found in a text: as it is, as JSON has
+    /// it, in base64 wherever in a longer value it begins, also where that is
+    /// broken into lines, and URL-encoded; of several lines also the longest.
+    /// Those of most bytes come first. White space around the value does not
+    /// count. None for values of fewer than 4 bytes.
+    pub fn forms(&self) -> Vec<String> {
+        // programs leave it out, and then the rest is the secret still
+        let value = self.0.trim();
+        if value.len() < SHORTEST {
+            return Vec::new();
+        }
+        let mut forms = BTreeSet::from([value.to_owned(), json(value)]);
+        for form in (0..3).flat_map(|before| base64_forms(value.as_bytes(), before)) {
+            if form.len() >= 2 * PIECE {
+                // a line ends in one of the two at most
+                forms.extend([form[..PIECE].to_owned(), form[PIECE..2 * PIECE].to_owned()]);
+            }
+            forms.insert(form);
+        }
+        for hexadecimal in ["0123456789ABCDEF", "0123456789abcdef"] {
+            let encoded = url_encoded(value, hexadecimal.as_bytes());
+            forms.insert(encoded.replace("%20", "+"));
+            forms.insert(encoded);
+        }
+        let longest = value.lines().map(str::trim).max_by_key(|line| line.len());
+        forms.extend(longest.filter(|line| line.len() >= TELLING_LINE).map(str::to_owned));
+        let mut forms: Vec<_> = forms.into_iter().collect();
+        forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+        forms
+    }
+}
+
+/// As a JSON string holds it.
+fn json(value: &str) -> String {
+    let quoted = serde_json::Value::from(value).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+/// What base64 has of a value alone when `before` bytes stand before it, as
+/// both alphabets write it. The characters at its ends depend on what stands
+/// around it.
+fn base64_forms(value: &[u8], before: usize) -> Vec<String> {
+    let padded = [&[0; 2][..before], value].concat();
+    // of 6 bits each; one that begins in another byte is another's as well
+    let (first, end) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
+    [STANDARD_NO_PAD, URL_SAFE_NO_PAD]
+        .iter()
+        .map(|engine| engine.encode(&padded)[first..end].to_owned())
+        .filter(|form| form.len() >= SHORTEST)
+        .collect()
+}
+
+/// All but letters, digits and `-._~`, by RFC 3986.
+fn url_encoded(value: &str, hexadecimal: &[u8]) -> String {
+    let mut encoded = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            let digit = |digit: u8| char::from(hexadecimal[usize::from(digit)]);
+            encoded.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+    encoded
 }
 
 impl fmt::Display for Secret {
@@ -46,5 +140,60 @@ mod tests {
         let key = Secret::new("sk-12345");
         assert_eq!(format!("{key} {key:?}"), "**** Secret(****)");
         assert_eq!(key.scrub("bad key sk-12345."), "bad key ****.");
+        assert_eq!(Secret::new("abc").scrub("abc"), "abc", "too short to be told from a word");
+    }
+
+    #[test]
+    fn a_secret_is_masked_in_base64_wherever_it_begins_and_url_encoded() {
+        let key = Secret::new("p\u{e4}ss/word+1 ?");
+        for before in ["", "a", "ab", "user:", "user: "] {
+            for after in ["", "b", "xyz"] {
+                let text = format!("{before}{}{after}", key.expose());
+                for encoded in [STANDARD_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(&text)] {
+                    let masked = key.scrub(&encoded);
+                    assert!(masked.contains("****"), "{text}: {masked}");
+                }
+            }
+        }
+        assert_eq!(key.scrub("?q=p%C3%A4ss%2Fword%2B1%20%3F"), "?q=****");
+        assert_eq!(key.scrub("?q=p%c3%a4ss%2fword%2b1+%3f"), "?q=****");
+    }
+
+    #[test]
+    fn a_secret_is_found_without_the_white_space_around_it_and_as_json_has_it() {
+        let key = Secret::new("sk\"1\\2\n");
+        assert_eq!(key.scrub("x = 'sk\"1\\2'"), "x = '****'");
+        assert_eq!(key.scrub(&serde_json::json!({ "x": key.expose() }).to_string()), "{\"x\":\"****\\n\"}");
+        assert_eq!(Secret::new("  abc\n").forms(), Vec::<String>::new(), "nor does it make a value longer");
+    }
+
+    #[test]
+    fn a_secret_is_found_in_base64_that_is_broken_into_lines() {
+        let key: String = (0..93_u32).map(|n| char::from_u32(33 + n * 7 % 90).expect("a letter")).collect();
+        let forms = Secret::new(&key).forms();
+        for before in 0..120 {
+            let encoded = STANDARD_NO_PAD.encode(format!("{}{key}", "x".repeat(before)));
+            for columns in [64, 76] {
+                let lines: Vec<_> = encoded.as_bytes().chunks(columns).map(String::from_utf8_lossy).collect();
+                let text = lines.join("\n");
+                assert!(forms.iter().any(|form| text.contains(form)), "{before} before, {columns} columns");
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_line_of_a_secret_tells_it_where_the_others_are_elsewhere() {
+        let telling = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC";
+        let key = Secret::new(format!("-----BEGIN KEY-----\n{telling}\nabc\n-----END KEY-----\n"));
+        let found = |text: &str| key.forms().iter().any(|form| text.contains(form));
+        assert!(found(&format!("key: |\n  -----BEGIN KEY-----\n  {telling}\n  abc\n")));
+        assert!(!found("-----BEGIN KEY-----\nanother\n"));
+    }
+
+    #[test]
+    fn the_lines_of_a_secret_are_masked_one_by_one() {
+        let key = Secret::new("-----BEGIN KEY-----\nMIIEvQIBADANBg\nabc\n");
+        assert_eq!(key.scrub("  MIIEvQIBADANBg"), "  ****");
+        assert_eq!(key.scrub("abc"), "abc");
     }
 }
