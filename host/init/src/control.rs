@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Signal, WaitOptions, kill_process, set_dumpable_behavior, wait};
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, WaitOptions, kill_process, set_dumpable_behavior, wait,
+};
 
 use crate::descriptors;
 use crate::failure::Failure;
@@ -23,9 +25,10 @@ use crate::orphans::{self, Orphans};
 use crate::protocol::{READY, Request, Step};
 use crate::seat::{Move, Seat};
 use crate::signals;
+use crate::stuck;
 
 /// Commands at a time, those included whose main process has ended but whose children run on.
-const MAX_KEEPERS: usize = 512;
+const MAX_KEEPERS: usize = 2048;
 
 /// Raised for commands, so that a workspace out of memory loses a command and not its process 1.
 const COMMAND_OOM_SCORE: &[u8] = b"500";
@@ -41,6 +44,7 @@ struct Init {
     /// Whether another look for orphans is due.
     sweeping: bool,
     watchdog: Option<Watchdog>,
+    stuck: stuck::Watch,
     /// Our own `oom_score_adj`, which a fork inherits.
     oom_score: Option<File>,
 }
@@ -97,6 +101,7 @@ impl Init {
             orphans: Orphans::default(),
             sweeping: false,
             watchdog: memory.map(Watchdog::new).transpose()?,
+            stuck: stuck::Watch::new(),
             oom_score,
         })
     }
@@ -122,6 +127,13 @@ impl Init {
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.look();
         }
+        if let Some(ready) = self.ready
+            && self.stuck.look(ready.pid, || is_asked(&self.control))
+            && let Some(keeper) = Pid::from_raw(ready.pid)
+        {
+            // As with one that was killed from within: the seat is freed when it is reaped, what is beneath it ends.
+            let _ = kill_process(keeper, Signal::KILL);
+        }
         // Somebody may have sat down in the same moment.
         if woken.asked && self.ready.is_none() { self.answer() } else { Ok(Role::Init) }
     }
@@ -129,7 +141,8 @@ impl Init {
     fn wait(&self) -> io::Result<Woken> {
         let sweep = self.sweeping.then_some(orphans::AGAIN);
         let watch = self.watchdog.as_ref().map(Watchdog::due);
-        let timeout: Option<Duration> = [sweep, watch].into_iter().flatten().min();
+        let stuck = self.ready.map(|_| self.stuck.due());
+        let timeout: Option<Duration> = [sweep, watch, stuck].into_iter().flatten().min();
         let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("it is seconds at most"));
         // With a keeper at the socket, only its end concerns us, which is always reported.
         let control = if self.ready.is_some() { PollFlags::empty() } else { PollFlags::IN };
@@ -224,6 +237,12 @@ impl Init {
             let _ = file.write(score);
         }
     }
+}
+
+/// Whether a request waits to be taken.
+fn is_asked(control: &OwnedFd) -> bool {
+    let mut ready = [PollFd::new(control, PollFlags::IN)];
+    poll(&mut ready, Some(&Timespec::default())).is_ok_and(|count| count > 0)
 }
 
 /// The host is gone: all ends. The kernel kills the rest of the namespace as process 1 leaves.

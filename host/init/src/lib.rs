@@ -25,12 +25,14 @@
 mod arguments;
 mod control;
 mod failure;
+mod give_back;
 mod keeper;
 mod memory;
 mod orphans;
 mod program;
 mod seat;
 mod signals;
+mod stuck;
 mod terminal;
 
 pub mod descriptors;
@@ -53,7 +55,16 @@ use arguments::Arguments;
 /// lower what each process may have of these. `--memory BYTES` makes it kill the largest
 /// process once all together hold more than this (for machines without memory cgroups). Refuses to run as anything
 /// but process 1, for at the end it kills all that it may signal.
+///
+/// `--give-back UID:GID FOLDER…` is another errand: all beneath these folders becomes that user's, and it ends.
 pub fn main() -> ! {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == "--give-back") {
+        match give_back::main(&arguments.next().unwrap_or_default(), arguments) {
+            Ok(()) => std::process::exit(0),
+            Err(error) => fail(4, format_args!("cannot give back {error}")),
+        }
+    }
     if !rustix::process::getpid().is_init() {
         fail(2, "not process 1 of a process namespace");
     }

@@ -188,12 +188,20 @@ impl Archives {
         }
     }
 
+    /// What the rules do not keep.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn superfluous(&self, retention: Retention, now: SystemTime) -> Result<Vec<Listed>, ArchiveError> {
+        Ok(retention.surplus(self.list()?, now))
+    }
+
     /// Removes what the rules do not keep, and returns it.
     ///
     /// # Errors
     /// If the folder cannot be read. What cannot be removed stays, and is not returned.
     pub fn enforce(&self, retention: Retention, now: SystemTime) -> Result<Vec<Listed>, ArchiveError> {
-        let mut surplus = retention.surplus(self.list()?, now);
+        let mut surplus = self.superfluous(retention, now)?;
         surplus.retain(|archive| self.remove(&archive.task).is_ok());
         Ok(surplus)
     }

@@ -4,6 +4,7 @@
 //! own, so nothing has to be told apart, a command that is dropped disturbs no other, and no task of the host
 //! stands between a command and who waits for it.
 
+mod channels;
 mod input;
 mod output;
 mod queue;
@@ -23,6 +24,7 @@ pub use sortie_init::protocol::{Spec, Step, Window};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use channels::Channels;
 use input::Input;
 use output::Output;
 pub use running::{Bounds, InputError, Running};
@@ -66,12 +68,14 @@ pub enum Stdin {
 #[derive(Clone, Debug)]
 pub struct Client {
     control: Arc<AsyncFd<OwnedFd>>,
+    channels: Arc<Channels>,
 }
 
 impl Client {
     /// Takes over the control socket, which must not block. Must be called within a tokio runtime.
     pub(crate) fn new(control: OwnedFd) -> io::Result<Self> {
-        Ok(Self { control: Arc::new(watch(control, Interest::READABLE | Interest::WRITABLE)?) })
+        let control = Arc::new(watch(control, Interest::READABLE | Interest::WRITABLE)?);
+        Ok(Self { control, channels: Arc::default() })
     }
 
     /// Starts a command. `max_output` bounds the bytes of output that [`Running::next`] gives in all; what is
@@ -107,7 +111,14 @@ impl Client {
             (None, Some(terminal)) => terminal_streams(terminal)?,
             _ => return Err(out_of_turn()),
         };
+        let channel = self.channels.add(channel);
         Ok(Running::new(self.clone(), channel, input, outputs, max_output))
+    }
+
+    /// Has all commands that run killed, with what they started. Their ends are still to be read.
+    pub(crate) fn kill_all(&self) {
+        let count = self.channels.kill();
+        tracing::debug!(count, "all commands of a workspace are killed");
     }
 
     /// The channel ended without a word: with the workspace, or because something inside killed the keeper. The
@@ -119,6 +130,7 @@ impl Client {
         max_output: u64,
     ) -> Result<Running, ClientError> {
         let (input, outputs) = ours.filter(|_| !self.is_gone()).ok_or(ClientError::Gone)?;
+        let channel = Arc::new(channel);
         Ok(Running::new(self.clone(), channel, input, outputs, max_output))
     }
 

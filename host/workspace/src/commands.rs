@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::client::{Bounds, Client, ClientError, Spec, Stdin, Step, Window};
 use crate::counters::Counters;
+use crate::disk::DiskReached;
 use crate::sandbox::WORKSPACE;
 
 use detached::Detached;
@@ -35,6 +36,10 @@ impl Default for CommandLimits {
     }
 }
 
+/// Time in which a command in the background takes nothing of its input until writing to it fails: waiting for the
+/// end of the call would end the command with it.
+const UNREAD: Duration = Duration::from_secs(5);
+
 /// The size of terminals, as programs expect it.
 const WINDOW: Window = Window { rows: 24, columns: 80 };
 
@@ -46,6 +51,7 @@ pub struct WorkspaceCommands {
     environment: Vec<(String, String)>,
     limits: CommandLimits,
     counters: Option<Arc<Counters>>,
+    disks: Vec<Arc<DiskReached>>,
     detached: Arc<Detached>,
 }
 
@@ -67,13 +73,29 @@ impl WorkspaceCommands {
         environment: Vec<(String, String)>,
         limits: CommandLimits,
     ) -> Self {
-        Self { client, seal, environment, limits, counters: None, detached: Arc::default() }
+        Self {
+            client,
+            seal,
+            environment,
+            limits,
+            counters: None,
+            disks: Vec::new(),
+            detached: Arc::default(),
+        }
     }
 
     /// Has the ends of commands name the limits of the workspace that were reached meanwhile.
     #[must_use]
     pub fn with_counters(self, counters: Option<Arc<Counters>>) -> Self {
         Self { counters, ..self }
+    }
+
+    /// Has the ends of commands name the limits of a disk that were reached meanwhile, and none start where each made it
+    /// worse. May be called for several.
+    #[must_use]
+    pub fn with_disk(mut self, disk: Arc<DiskReached>) -> Self {
+        self.disks.push(disk);
+        self
     }
 
     /// Has somebody told of the commands in the background.
@@ -124,6 +146,13 @@ impl Commands for WorkspaceCommands {
     async fn spawn(&self, permit: Permit<Exec>) -> Result<Box<dyn Process>, PortError> {
         let exec = permit.redeem(self.seal)?;
         let spec = self.spec(&exec)?;
+        if let Some(limit) = self.disks.iter().find_map(|disk| disk.closed()) {
+            let text = format!(
+                "the workspace's limit {limit} is reached, and commands only made it worse: none is started until \
+                 files have been removed (by the tools for files)"
+            );
+            return Err(PortError::new(ErrorCode::Unavailable, text));
+        }
         let stdin = if exec.stdin { Stdin::Pipe } else { Stdin::Null };
         let max_output = match exec.max_output {
             // What is kept of it is the newest.
@@ -131,13 +160,16 @@ impl Commands for WorkspaceCommands {
             asked => asked.unwrap_or(u64::MAX).min(self.limits.max_output),
         };
         let counters = self.counters.as_ref().map(|counters| (Arc::clone(counters), counters.now()));
+        let disks = self.disks.iter().map(|disk| (Arc::clone(disk), disk.now())).collect();
         let started = Instant::now();
         let mut running =
             self.client.spawn(&spec, stdin, max_output).await.map_err(|error| self.not_started(error))?;
         running.set_bounds(Bounds {
             timeout: (!spec.timeout.is_zero()).then_some(spec.timeout),
             idle: exec.idle_timeout_ms.map(|idle| Duration::from_millis(idle.max(1))),
+            input: exec.background.then_some(UNREAD),
             counters,
+            disks,
         });
         let origin = if exec.background {
             Origin::Background { command: one_line(&command_line(&exec.argv), Background::COMMAND), started }

@@ -17,51 +17,66 @@
 //! and `/tmp`. Its system calls are filtered twice: by the engine's own profile, and by the built-in sandbox's
 //! filter, which init puts on before it calls. When the host lets go of the socket, for whatever reason, init
 //! ends, and the engine removes the container.
+//!
+//! A set-up is the same but for its root, which it can write, and may run as root. What it leaves there becomes the
+//! image of the containers after it ([`Container::commit`]).
 
+mod build;
+mod call;
+mod commit;
+mod credentials;
 mod engine;
 mod error;
+#[cfg(test)]
+mod fake;
 mod find;
 mod folder;
 mod image;
+mod reclaim;
+mod search;
+mod services;
 mod shape;
+mod sweep;
+mod users;
 
 use std::borrow::Cow;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::ContainerWaitResponse;
-use bollard::query_parameters::{RemoveContainerOptions, WaitContainerOptions};
-use futures_util::StreamExt as _;
-use rustix::net::SocketFlags;
-use rustix::net::sockopt::socket_peercred;
-use sortie_init::protocol::READY;
-use tokio::io::Interest;
+use bollard::query_parameters::RemoveContainerOptions;
+use sortie_core::action::{Service, Stage};
 
-use crate::client::{Client, watch};
+use crate::client::Client;
 use crate::counters::Counters;
-use crate::sandbox::{Limits, Owner, base_variables, counters_of, filter_file};
+use crate::sandbox::{Enforced, Limits, Owner, base_variables, counters_of, filter_file};
 
+pub use build::{BUILD_LABEL, BuildConfig};
+pub use commit::{SNAPSHOT_LABEL, Snapshot};
 pub use engine::{About, Engine, EngineKind};
 pub use error::{ContainerError, EngineError};
 
-use error::reason;
+use call::called;
+use error::step;
 use folder::Folder;
+use services::Services;
 
 /// The label that names the task of a container.
 pub const TASK_LABEL: &str = "dev.sortie.task";
 /// The label that names who made a container: the state folder of a host.
 pub const OWNER_LABEL: &str = "dev.sortie.owner";
 
-/// Containers start in less than a second; on a machine that takes this long something hangs.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// The label that names a service, and that of the workspace's container.
+pub const SERVICE_LABEL: &str = "dev.sortie.service";
+const WORKSPACE_LABEL: &str = "dev.sortie.workspace";
+/// The label of an image whose `/etc/passwd` knows the commands' user, who is its value.
+const USERS_LABEL: &str = "dev.sortie.users";
 
 /// What a container is made from.
 #[derive(Clone, Debug)]
 pub struct ContainerConfig {
-    /// The image, by name or digest. The engine must have it.
+    /// The image, by name, digest or id. The engine must have it.
     pub image: String,
     /// The task, for the label.
     pub task: String,
@@ -82,6 +97,14 @@ pub struct ContainerConfig {
     pub read_only: Vec<PathBuf>,
     /// Certificate authorities to trust inside, as PEM; none for the image's own.
     pub certificates: Option<PathBuf>,
+    /// What it is made for. In a set-up the files of the image can be written.
+    pub stage: Stage,
+    /// Whether commands are root inside, which they can be in a set-up alone. The folders then belong to nobody that
+    /// can be relied on until [`Container::finish`].
+    pub root: bool,
+    /// What runs beside it, in its network. The engine must have their images. Each may use as much as the
+    /// commands.
+    pub services: Vec<Service>,
     /// What the commands may use up.
     pub limits: Limits,
 }
@@ -90,11 +113,15 @@ pub struct ContainerConfig {
 #[derive(Debug)]
 pub struct Container {
     client: Client,
-    api: Docker,
+    engine: Engine,
+    config: ContainerConfig,
     id: String,
+    services: Services,
     environment: Vec<(String, String)>,
     unprotected: Vec<PathBuf>,
     counters: Option<Arc<Counters>>,
+    process: i32,
+    enforced: Enforced,
     _folder: Folder,
 }
 
@@ -105,26 +132,58 @@ impl Container {
     /// Which step failed, and why. A limit that the engine cannot keep is an error.
     pub async fn start(engine: &Engine, config: ContainerConfig) -> Result<Self, ContainerError> {
         check(engine, &config)?;
+        reclaim::reclaim(engine, &config).await?;
         let image = engine.image(&config.image).await?;
         let filter =
             filter_file().map_err(|reason| ContainerError::Step { step: "filter system calls", reason })?;
-        let (folder, listener) = Folder::make(
-            &config.folder,
-            &config.init,
-            &filter,
-            config.certificates.as_deref(),
-            shape::user(engine.about()),
-        )?;
-        let (body, unprotected) = shape::container(&config, engine.about(), &image.security, &folder);
+        let user = shape::user(engine.about());
+        let certificates = config.certificates.as_deref();
+        let (folder, listener) = Folder::make(&config.folder, &config.init, &filter, certificates, user)?;
+        let (body, unprotected) = shape::container(&config, engine.about(), &image, &folder);
+        let asked = body.host_config.clone().unwrap_or_default();
         let created = engine.api.create_container(None, body).await;
         let id = created.map_err(|error| step("make the container", &error))?.id;
-        let made = Made { api: engine.api.clone(), id: Some(id.clone()) };
-        let (client, pid) = called(&engine.api, &id, listener).await?;
+        let made = Made::new(engine.api.clone(), id.clone());
+        if config.root {
+            users::introduce(&engine.api, &id, user).await?;
+            reclaim::note(&config)?;
+        }
+        let (client, pid) = called(&engine.api, &id, listener, &asked).await?;
         folder.no_more_calls();
         // while it is there to be asked; if the engine keeps its cgroups from us, a limit is kept and not named
         let counters = counters_of(pid, &config.limits).map(Arc::new);
-        let environment = environment(&image.environment, &folder);
-        Ok(Self { client, api: made.keep(), id, environment, unprotected, counters, _folder: folder })
+        let services = Services::start(engine, &config, &id).await?;
+        let environment = environment(&image.environment, &folder, config.root);
+        made.keep();
+        let engine = engine.clone();
+        Ok(Self {
+            client,
+            enforced: engine.about().enforced(),
+            engine,
+            config,
+            id,
+            services,
+            environment,
+            unprotected,
+            counters,
+            process: pid,
+            _folder: folder,
+        })
+    }
+
+    /// Gives work tree and home back to their owner, if a host was killed while commands were root in them, and says
+    /// whether that was so. [`Container::start`] does so by itself; whoever wants to read or remove them without a
+    /// container calls this first.
+    ///
+    /// # Errors
+    /// If it could not be done; the folders are then not to be touched.
+    pub async fn reclaim(engine: &Engine, config: &ContainerConfig) -> Result<bool, ContainerError> {
+        reclaim::reclaim(engine, config).await
+    }
+
+    /// The engine's name for it.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Starts commands inside.
@@ -148,10 +207,55 @@ impl Container {
         self.counters.clone()
     }
 
-    /// Ends every process inside and waits until the container is gone. A second call has nothing to do.
-    pub async fn stop(&self) {
+    /// Who keeps which limit.
+    pub fn enforced(&self) -> Enforced {
+        self.enforced
+    }
+
+    /// The host's number of process 1.
+    pub fn process(&self) -> i32 {
+        self.process
+    }
+
+    /// The folder of the host in which what commands write to the root file system lies, for a container that can be
+    /// written. None if the engine does not say, or this process may not look into it.
+    pub async fn layer(&self) -> Option<PathBuf> {
+        if self.config.stage != Stage::SetUp {
+            return None;
+        }
+        let inspected = self.engine.api.inspect_container(&self.id, None).await.ok()?;
+        let folder = PathBuf::from(inspected.graph_driver?.data.get("UpperDir")?);
+        std::fs::read_dir(&folder).is_ok().then_some(folder)
+    }
+
+    /// Ends every process inside and the services, waits until the containers are gone, and gives the folders back
+    /// if commands were root. A second call has nothing to do.
+    ///
+    /// # Errors
+    /// If the folders cannot be given back: the host is not to touch them then.
+    pub async fn finish(&self) -> Result<(), ContainerError> {
+        self.services.stop().await;
         self.client.hang_up();
-        remove(&self.api, &self.id).await;
+        remove(&self.engine.api, &self.id).await;
+        if !self.config.root {
+            return Ok(());
+        }
+        match self.engine.api.inspect_container(&self.id, None).await {
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}
+            Ok(_) => {
+                let reason = "the engine does not end its container".to_owned();
+                return Err(ContainerError::NotGivenBack { reason });
+            }
+            Err(error) => return Err(step("say whether the container is gone", &error)),
+        }
+        reclaim::reclaim(&self.engine, &self.config).await.map(drop)
+    }
+
+    /// As [`Container::finish`], for whom an error is too late: it is logged.
+    pub async fn stop(&self) {
+        if let Err(error) = self.finish().await {
+            tracing::error!(%error, "the container is not ended in order");
+        }
     }
 }
 
@@ -162,29 +266,43 @@ impl Drop for Container {
     }
 }
 
-/// A container that nobody has called from yet: removed if it comes to nothing.
+/// A container that is removed unless it is kept.
+#[derive(Debug)]
 struct Made {
     api: Docker,
     id: Option<String>,
 }
 
 impl Made {
-    fn keep(mut self) -> Docker {
+    fn new(api: Docker, id: String) -> Self {
+        Self { api, id: Some(id) }
+    }
+
+    fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    fn keep(mut self) {
         self.id = None;
-        self.api.clone()
     }
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
+        // without a runtime the host is ending, and what stays is the next sweep's
+        if let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current()) {
             let api = self.api.clone();
-            tokio::spawn(async move { remove(&api, &id).await });
+            runtime.spawn(async move { remove(&api, &id).await });
         }
     }
 }
 
 fn check(engine: &Engine, config: &ContainerConfig) -> Result<(), ContainerError> {
+    if config.root && config.stage != Stage::SetUp {
+        let reason = "commands are root in a set-up alone".to_owned();
+        return Err(ContainerError::Step { step: "start the workspace", reason });
+    }
+    services::check(&config.services)?;
     let uid = Owner::current().uid;
     for path in [&config.work_tree, &config.home] {
         let failed = |reason: String| ContainerError::Folder { path: path.clone(), reason };
@@ -194,65 +312,10 @@ fn check(engine: &Engine, config: &ContainerConfig) -> Result<(), ContainerError
             return Err(failed(format!("it must be a folder of user {uid}, as whom commands run")));
         }
     }
-    let unkept =
-        engine.about().lacks.iter().find(|limit| **limit != "processor time" || config.limits.cpus.is_some());
-    match unkept {
-        Some(limit) => Err(ContainerError::Step {
-            step: "keep the workspace's limits",
-            reason: format!(
-                "it says that it cannot limit {limit}; a rootless engine needs cgroups delegated to it"
-            ),
-        }),
+    match engine.about().unkept(&config.limits) {
+        Some(reduced) => Err(ContainerError::Unenforceable(reduced)),
         None => Ok(()),
     }
-}
-
-/// Starts the container and waits for process 1 to call; its number is as we see it.
-async fn called(api: &Docker, id: &str, listener: OwnedFd) -> Result<(Client, i32), ContainerError> {
-    let started = api.start_container(id, None).await;
-    started.map_err(|error| step("start the container", &error))?;
-    let mut end = api.wait_container(id, None::<WaitContainerOptions>);
-    let connection = tokio::select! {
-        connection = accept(listener) => connection?,
-        end = end.next() => return Err(ContainerError::NoCall { reason: ended(end) }),
-        () = tokio::time::sleep(TIMEOUT) => return Err(ContainerError::NoCall { reason: format!("waited for {} s", TIMEOUT.as_secs()) }),
-    };
-    let found = socket_peercred(&connection).map_err(std::io::Error::from)?.pid.as_raw_nonzero().get();
-    let inspected = api.inspect_container(id, None).await;
-    let state = inspected.map_err(|error| step("inspect the container", &error))?.state.unwrap_or_default();
-    let wanted = state.pid.unwrap_or_default();
-    if wanted != i64::from(found) {
-        return Err(ContainerError::Impostor { found, wanted });
-    }
-    let client = Client::new(connection)?;
-    let mut word = [0; 64];
-    let heard = tokio::time::timeout(TIMEOUT, client.packet(&mut word)).await;
-    match heard {
-        Ok(Ok(count)) if word[..count] == READY => Ok((client, found)),
-        _ => {
-            Err(ContainerError::NoCall { reason: "it called and said nothing that we understand".to_owned() })
-        }
-    }
-}
-
-/// What the engine says of the end of a container.
-fn ended(end: Option<Result<ContainerWaitResponse, bollard::errors::Error>>) -> String {
-    match end {
-        Some(Ok(ContainerWaitResponse { status_code: code, .. }))
-        | Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => {
-            format!("it ended with status {code}")
-        }
-        Some(Err(error)) => reason(&error),
-        None => "the engine lost it".to_owned(),
-    }
-}
-
-/// Takes one call and closes the listener.
-async fn accept(listener: OwnedFd) -> Result<OwnedFd, ContainerError> {
-    let listener = watch(listener, Interest::READABLE)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let accept = |socket: &OwnedFd| rustix::net::accept_with(socket, flags).map_err(std::io::Error::from);
-    Ok(listener.async_io(Interest::READABLE, accept).await?)
 }
 
 /// Removes a container, whatever state it is in, and waits until it is gone.
@@ -270,13 +333,12 @@ async fn remove(api: &Docker, id: &str) {
 }
 
 /// The image's variables under ours.
-fn environment(image: &[(String, String)], folder: &Folder) -> Vec<(String, String)> {
+fn environment(image: &[(String, String)], folder: &Folder, root: bool) -> Vec<(String, String)> {
     let mut variables: std::collections::BTreeMap<_, _> = image.iter().cloned().collect();
     let path = variables.get("PATH").cloned();
     variables.extend(base_variables(path.as_deref(), folder.certificates().as_deref()));
+    if root {
+        variables.extend(["USER", "LOGNAME"].map(|name| (name.to_owned(), "root".to_owned())));
+    }
     variables.into_iter().collect()
-}
-
-fn step(step: &'static str, error: &bollard::errors::Error) -> ContainerError {
-    ContainerError::Step { step, reason: reason(error) }
 }

@@ -7,23 +7,18 @@
 
 #![expect(clippy::disallowed_methods, reason = "makes the folder that a workspace is copied into")]
 
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, chownat, fchmod, fchown, fstat,
-    futimens, ioctl_ficlone, mkdirat, openat, symlinkat,
-};
-use rustix::io::Errno;
 use sortie_core::action::WorkspaceCreate;
 use sortie_policy::ports::{ErrorCode, Forked, Forks, PortError, WorkspaceSpec};
 use sortie_policy::{Permit, Seal};
 
-use crate::traverse::{Found, Kind, Step, traverse};
+use crate::copy::{How, Take, copy_into};
+use crate::remove::remove_tree;
 
 /// Files and folders of one folder that is copied.
 const ENTRIES_MAX: u64 = 2_000_000;
@@ -87,179 +82,46 @@ type Pair = (PathBuf, PathBuf);
 
 fn fork_all(pairs: &[Pair], owner: Option<(u32, u32)>, most: u64) -> Result<Forked, (PathBuf, io::Error)> {
     let mut forked = Forked::default();
-    for (done, (source, copy)) in pairs.iter().enumerate() {
-        if let Err(error) = fork_folder(source, copy, owner, most, &mut forked) {
-            let made = if error.kind() == io::ErrorKind::AlreadyExists { done } else { done + 1 };
-            for (_, copy) in &pairs[..made] {
-                // half of a workspace is none
-                drop(std::fs::remove_dir_all(copy));
-            }
-            return Err((source.clone(), error));
-        }
+    let mut made = Made(Vec::new());
+    for (source, copy) in pairs {
+        let how = How { owner, entries: ENTRIES_MAX, bytes: most, root: true };
+        made.folder(copy)
+            .and_then(|()| copy_into(source, copy, how, &mut |_| Take::Always, &mut forked))
+            .map_err(|error| (source.clone(), error))?;
     }
+    made.0.clear();
     Ok(forked)
 }
 
-/// A folder of the copy that is being filled.
-struct Level {
-    folder: OwnedFd,
-    stat: Stat,
-}
+/// Folders of a copy that is not whole: half of a workspace is none, so they are removed when this is dropped.
+struct Made<'a>(Vec<&'a Path>);
 
-struct Copy<'a> {
-    levels: Vec<Level>,
-    owner: Option<(Uid, Gid)>,
-    most: u64,
-    bytes: u64,
-    forked: &'a mut Forked,
-}
-
-fn fork_folder(
-    source: &Path,
-    copy: &Path,
-    owner: Option<(u32, u32)>,
-    most: u64,
-    forked: &mut Forked,
-) -> io::Result<()> {
-    // also refuses a link, wherever it leads
-    DirBuilder::new().mode(0o700).create(copy)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let stat = fstat(&rustix::fs::open(source, flags, Mode::empty())?)?;
-    let root = rustix::fs::open(copy, flags, Mode::empty())?;
-    let owner = owner.map(|(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid)));
-    let mut copy = Copy { levels: vec![Level { folder: root, stat }], owner, most, bytes: 0, forked };
-    traverse(source, ENTRIES_MAX, &mut |step| copy.visit(&step))?;
-    copy.leave()
-}
-
-impl Copy<'_> {
-    fn visit(&mut self, step: &Step<'_>) -> io::Result<bool> {
-        let Step::Found(found) = step else {
-            self.leave()?;
-            return Ok(false);
-        };
-        match found.kind {
-            Kind::Folder => self.enter(found)?,
-            Kind::File => self.file(found)?,
-            Kind::Link => self.link(found)?,
-            Kind::Special => self.forked.special += 1,
-            // half a copy would be taken for a whole one
-            Kind::TooDeep => return Err(named(found, io::Error::other("it lies below too many folders"))),
-            Kind::Closed => return Err(named(found, io::ErrorKind::PermissionDenied.into())),
-        }
-        Ok(true)
-    }
-
-    fn folder(&self) -> BorrowedFd<'_> {
-        self.levels.last().expect("the root stays to the end").folder.as_fd()
-    }
-
-    fn enter(&mut self, found: &Found<'_>) -> io::Result<()> {
-        mkdirat(self.folder(), found.name, Mode::from_raw_mode(0o700))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = openat(self.folder(), found.name, flags, Mode::empty())?;
-        self.levels.push(Level { folder, stat: found.stat });
-        self.forked.folders += 1;
-        Ok(())
-    }
-
-    /// Owner, mode and time come last: a folder that is read-only could not be filled, and filling changes its time.
-    fn leave(&mut self) -> io::Result<()> {
-        let Level { folder, stat } = self.levels.pop().expect("each is left once");
-        self.finish(folder.as_fd(), &stat)
-    }
-
-    fn file(&mut self, found: &Found<'_>) -> io::Result<()> {
-        let (mut source, stat) = found.open().map_err(|error| named(found, error))?;
-        let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-        self.bytes = self.bytes.saturating_add(size);
-        if self.bytes > self.most {
-            let message = format!("its files hold more than {} bytes", self.most);
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-        }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut copy = File::from(openat(self.folder(), found.name, flags, Mode::from_raw_mode(0o600))?);
-        match ioctl_ficlone(&copy, &source) {
-            Ok(()) => self.forked.shared += 1,
-            // which of these it is depends on the file system
-            Err(
-                Errno::OPNOTSUPP | Errno::NOTTY | Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::PERM,
-            ) => {
-                copy_bytes(&mut source, &mut copy, size)?;
-            }
-            Err(errno) => return Err(named(found, errno.into())),
-        }
-        self.finish(copy.as_fd(), &stat)?;
-        self.forked.files += 1;
-        self.forked.bytes += size;
-        Ok(())
-    }
-
-    fn link(&mut self, found: &Found<'_>) -> io::Result<()> {
-        symlinkat(found.target()?, self.folder(), found.name)?;
-        if let Some((uid, gid)) = self.owner {
-            chownat(self.folder(), found.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-        }
-        self.forked.links += 1;
-        Ok(())
-    }
-
-    fn finish(&self, made: BorrowedFd<'_>, stat: &Stat) -> io::Result<()> {
-        if let Some((uid, gid)) = self.owner {
-            fchown(made, Some(uid), Some(gid))?;
-        }
-        // neither set-user-id nor the like
-        fchmod(made, Mode::from_raw_mode(stat.st_mode & 0o777))?;
-        // build tools compare times
-        let modified =
-            Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec.try_into().unwrap_or(0) };
-        let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-        futimens(made, &Timestamps { last_access, last_modification: modified })?;
+impl<'a> Made<'a> {
+    fn folder(&mut self, path: &'a Path) -> io::Result<()> {
+        // also refuses a link, wherever it leads
+        DirBuilder::new().mode(0o700).create(path)?;
+        self.0.push(path);
         Ok(())
     }
 }
 
-/// Copies what there is, but for the holes: a file of a terabyte may hold one byte.
-fn copy_bytes(source: &mut File, copy: &mut File, size: u64) -> io::Result<()> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut at = 0;
-    while at < size {
-        let data = match rustix::fs::seek(&*source, rustix::fs::SeekFrom::Data(at)) {
-            Ok(data) => data,
-            // there is none any more
-            Err(Errno::NXIO) => break,
-            Err(Errno::INVAL) => at,
-            Err(errno) => return Err(errno.into()),
-        };
-        let end = match rustix::fs::seek(&*source, rustix::fs::SeekFrom::Hole(data)) {
-            Ok(end) => end.min(size),
-            Err(_) => size,
-        };
-        source.seek(SeekFrom::Start(data))?;
-        copy.seek(SeekFrom::Start(data))?;
-        let copied = io::copy(&mut (&mut *source).take(end.saturating_sub(data)), copy)?;
-        if copied == 0 {
-            break;
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            drop(remove_tree(path));
         }
-        at = data + copied;
     }
-    copy.set_len(size)
-}
-
-fn named(found: &Found<'_>, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("`{}`: {error}", found.path.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 
     fn forked(source: &Path, copy: &Path) -> io::Result<Forked> {
-        let mut forked = Forked::default();
-        fork_folder(source, copy, None, 1 << 20, &mut forked).map(|()| forked)
+        fork_all(&[(source.to_owned(), copy.to_owned())], None, 1 << 20).map_err(|(_, error)| error)
     }
 
     #[test]
@@ -298,7 +160,7 @@ mod tests {
             rustix::fs::CWD,
             source.join("pipe"),
             rustix::fs::FileType::Fifo,
-            Mode::from_raw_mode(0o600),
+            rustix::fs::Mode::from_raw_mode(0o600),
             0,
         )
         .expect("is made");
@@ -336,6 +198,25 @@ mod tests {
         assert!(bytes.ends_with(b"end") && bytes[..1000].iter().all(|byte| *byte == 0));
         let blocks = |path: PathBuf| fs::metadata(path).expect("is there").blocks();
         assert!(blocks(copy.join("sparse")) <= blocks(source.join("sparse")) + 16);
+    }
+
+    #[test]
+    fn half_a_copy_is_removed_though_parts_of_it_are_read_only() {
+        crate::traverse::as_plain_user(|ground| {
+            let path = |name: &str| ground.join(name);
+            fs::create_dir_all(path("a/cache")).expect("is made");
+            fs::write(path("a/cache/module"), "x").expect("is written");
+            fs::set_permissions(path("a/cache"), fs::Permissions::from_mode(0o500)).expect("is set");
+            File::create(path("a/huge")).expect("is made").set_len(2 << 20).expect("is sparse");
+            forked(&path("a"), &path("b")).expect_err("it is too large");
+            assert!(!path("b").exists());
+            // what was there before is not ours to remove
+            fs::create_dir(path("c")).expect("is made");
+            fs::write(path("c/mine"), "mine").expect("is written");
+            forked(&path("a"), &path("c")).expect_err("it is there");
+            assert!(path("c/mine").exists());
+            fs::set_permissions(path("a/cache"), fs::Permissions::from_mode(0o700)).expect("is set");
+        });
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::client::Client;
-use crate::container::Container;
+use crate::container::{Container, ContainerError};
 use crate::counters::Counters;
-use crate::sandbox::{Enforced, Keeper, Sandbox};
+use crate::sandbox::{Enforced, Sandbox};
 
 /// A running workspace of any kind. Dropping it ends it in the background.
 #[async_trait]
@@ -27,6 +27,28 @@ pub trait Isolated: Send + Sync {
 
     /// How often the commands reached the limits of this workspace; none if nobody counts.
     fn counters(&self) -> Option<Arc<Counters>>;
+
+    /// The host's number of a process that all of the workspace hang on.
+    fn process(&self) -> Option<i32>;
+
+    /// The folder of the host in which what commands write to the root file system lies; none where they cannot, or where
+    /// this process cannot see it.
+    async fn layer(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// Keeps the root file system as an image of this name, of at most so many bytes, and says its id; none where
+    /// commands cannot change it.
+    ///
+    /// # Errors
+    /// If the engine fails, or it is too large.
+    async fn commit(&self, name: &str, most: u64) -> Result<Option<String>, ContainerError>;
+
+    /// Files of the root file system that commands have changed and that hold one of these.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    async fn search_root(&self, needles: &[Vec<u8>]) -> Result<Vec<String>, ContainerError>;
 
     /// Ends every process inside and waits until they are gone. A second call has nothing to do.
     async fn stop(&self);
@@ -54,6 +76,18 @@ impl Isolated for Sandbox {
         Some(self.counters())
     }
 
+    fn process(&self) -> Option<i32> {
+        self.process()
+    }
+
+    async fn commit(&self, _: &str, _: u64) -> Result<Option<String>, ContainerError> {
+        Ok(None)
+    }
+
+    async fn search_root(&self, _: &[Vec<u8>]) -> Result<Vec<String>, ContainerError> {
+        Ok(Vec::new())
+    }
+
     async fn stop(&self) {
         self.stop().await;
     }
@@ -73,13 +107,28 @@ impl Isolated for Container {
         self.unprotected()
     }
 
-    /// All by cgroups: an engine that cannot is refused at the start.
     fn enforced(&self) -> Enforced {
-        Enforced { memory: Keeper::Cgroup, processes: Keeper::Cgroup, cpus: true, landlock: None }
+        self.enforced()
     }
 
     fn counters(&self) -> Option<Arc<Counters>> {
         self.counters()
+    }
+
+    fn process(&self) -> Option<i32> {
+        Some(self.process())
+    }
+
+    async fn layer(&self) -> Option<PathBuf> {
+        self.layer().await
+    }
+
+    async fn commit(&self, name: &str, most: u64) -> Result<Option<String>, ContainerError> {
+        self.commit(name, most).await.map(Some)
+    }
+
+    async fn search_root(&self, needles: &[Vec<u8>]) -> Result<Vec<String>, ContainerError> {
+        self.search_root(needles).await
     }
 
     async fn stop(&self) {

@@ -3,7 +3,7 @@
 //! A workspace is where a task's commands run. [`sandbox`] makes one from the kernel's own means, [`container`]
 //! has Docker or Podman make one, and both start init in it; [`client`] speaks with init; [`commands`] and
 //! [`files`] are the effect ports on top, which take permits and nothing else; [`egress`] is the only way out to a
-//! network; [`probe`] says what this machine can enforce. [`archive`] keeps the folders of one that has ended,
+//! network; [`probe`] says what this machine can enforce, [`disk`] bounds what folders take up. [`archive`] keeps the folders of one that has ended,
 //! [`fork`] copies them.
 //!
 //! ```no_run
@@ -30,14 +30,19 @@ pub mod archive;
 pub mod client;
 pub mod commands;
 pub mod container;
+mod copy;
 pub mod counters;
+pub mod disk;
 pub mod egress;
 pub mod files;
 pub mod fork;
 mod isolated;
+pub mod needles;
 pub mod probe;
 pub mod registries;
+mod remove;
 pub mod sandbox;
+pub mod snapshot;
 mod traverse;
 
 pub use isolated::Isolated;

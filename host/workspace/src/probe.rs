@@ -1,10 +1,14 @@
 //! What this machine can enforce, found out by starting a sandbox and looking.
 
+mod clock;
+
 use std::path::Path;
 use std::time::Duration;
 
 use crate::client::{Client, ClientError, Spec, Stdin};
 use crate::sandbox::{Enforced, Owner, Sandbox, SandboxConfig, SandboxError, WORKSPACE};
+
+pub use clock::Clock;
 
 /// How long a command may take that only shows whether commands run.
 const TIMEOUT: Duration = Duration::from_secs(10);

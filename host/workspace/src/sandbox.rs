@@ -45,13 +45,14 @@ use std::sync::{Arc, Mutex};
 use crate::client::Client;
 use crate::counters::Counters;
 
+pub use cgroup::Cgroups;
 pub(crate) use cgroup::counters_of;
 pub(crate) use environment::base_variables;
 pub use environment::{HOME, WORKSPACE};
 pub use error::SandboxError;
 pub use helper::helper_main_if_requested;
 pub use identity::{BOX_ID, Owner};
-pub use limits::{Enforced, Keeper, Limits};
+pub use limits::{Accepted, Enforced, Keeper, Limits, Reduced};
 pub(crate) use seccomp::filter_file;
 pub(crate) use system::{groups, users};
 pub use toolchains::Toolchains;
@@ -153,6 +154,11 @@ impl Sandbox {
     /// How often the commands reached the limits of this sandbox.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// The number of the helper, which all of the sandbox hang on; none once it was stopped.
+    pub fn process(&self) -> Option<i32> {
+        self.life.lock().expect("nobody panics while holding it").as_ref().map(Life::process)
     }
 
     /// Masks and read-only paths that did not exist at the start, or that a link leads outside of the work tree.

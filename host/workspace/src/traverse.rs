@@ -30,7 +30,7 @@ pub(crate) enum Kind {
     Special,
     /// A folder below so many others that it is not entered.
     TooDeep,
-    /// A folder that may not be listed.
+    /// A folder that may not be listed, or what is in it not looked at.
     Closed,
 }
 
@@ -138,7 +138,9 @@ fn open_folder(depth: usize, parent: BorrowedFd<'_>, name: &CStr) -> Result<Owne
     if depth >= DEPTH_MAX {
         return Err(Ok(Kind::TooDeep));
     }
-    match openat(parent, name, OFlags::RDONLY | FOLDER, Mode::empty()) {
+    let folder = openat(parent, name, OFlags::RDONLY | FOLDER, Mode::empty());
+    // one that may be listed and not searched opens, and then tells nothing of what is in it
+    match folder.and_then(|folder| statat(&folder, c".", AtFlags::empty()).map(|_| folder)) {
         Ok(folder) => Ok(folder),
         Err(Errno::ACCESS) => Err(Ok(Kind::Closed)),
         Err(errno) => Err(Err(errno.into())),
@@ -162,9 +164,52 @@ fn level(folder: OwnedFd, left: &mut u64, most: u64) -> io::Result<Level> {
     Ok(Level { folder, names: names.into_iter() })
 }
 
+/// Does something in an empty folder as somebody whom permissions hold back: this thread gives up being root.
+#[cfg(test)]
+pub(crate) fn as_plain_user(what: impl FnOnce(&Path) + Send) {
+    /// Nobody's number.
+    const USER: u32 = 65432;
+    let folder = tempfile::tempdir().expect("a folder");
+    let ground = folder.path();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            if rustix::process::geteuid().is_root() {
+                let (uid, gid) = (rustix::fs::Uid::from_raw(USER), rustix::fs::Gid::from_raw(USER));
+                rustix::fs::chown(ground, Some(uid), Some(gid)).expect("root may");
+                rustix::thread::set_thread_res_uid(uid, uid, uid).expect("root may");
+            }
+            what(ground);
+        });
+        thread.join().expect("it holds");
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_closed_folder_is_told_and_does_not_end_the_walk() {
+        use std::os::unix::fs::PermissionsExt as _;
+        as_plain_user(|root| {
+            let closed = [("a", 0o000), ("b", 0o400), ("c", 0o100)];
+            for (name, mode) in closed {
+                std::fs::create_dir(root.join(name)).expect("is made");
+                std::fs::write(root.join(name).join("file"), "x").expect("is written");
+                let mode = std::fs::Permissions::from_mode(mode);
+                std::fs::set_permissions(root.join(name), mode).expect("is set");
+            }
+            std::fs::write(root.join("d"), "x").expect("is written");
+            let told = told(root, 10).expect("is walked");
+            let closed = closed.map(|(name, _)| (name.to_owned(), Kind::Closed));
+            assert_eq!(told[..3], closed);
+            assert_eq!(told[3..], [("d".to_owned(), Kind::File)]);
+            for (name, _) in &closed {
+                let mode = std::fs::Permissions::from_mode(0o700);
+                std::fs::set_permissions(root.join(name), mode).expect("is set");
+            }
+        });
+    }
 
     fn told(root: &Path, most: u64) -> io::Result<Vec<(String, Kind)>> {
         let mut told = Vec::new();

@@ -28,8 +28,12 @@ pub struct Manifest {
     pub branch: String,
     /// The workspace's backend.
     pub workspace: String,
-    /// The container's image as it was named, by digest if it was; none for a sandbox.
+    /// The container's image as it was named, by digest if it was; none for a sandbox, and for an image that was
+    /// built.
     pub image: Option<String>,
+    /// The image that the agent's container began from, by id; none for a sandbox.
+    #[serde(default)]
+    pub image_id: Option<String>,
     /// Tools and policies.
     pub components: Vec<Component>,
     /// The settings that held, secrets masked.

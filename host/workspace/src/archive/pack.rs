@@ -15,6 +15,9 @@ use tar::{Builder, EntryType, Header};
 use super::manifest::{Contents, Manifest};
 use crate::traverse::{Found, Kind, Step, traverse};
 
+/// Bytes of a path in an archive, and of a link's target.
+pub(super) const PATH_MAX: usize = 4096;
+
 /// Paths that the manifest names of what was left out.
 const NAMED: usize = 20;
 
@@ -76,6 +79,11 @@ impl<'a> Choice<'a> {
         if (self.masked)(found.path) {
             self.contents.masked += 1;
             return Chosen::Nothing;
+        }
+        // the kernel sets a bound to a path that is named, not to one that is walked name by name
+        if WORKSPACE.len() + 1 + found.path.as_os_str().len() > PATH_MAX {
+            self.contents.unreadable += 1;
+            return self.leave_out(found);
         }
         match found.kind {
             Kind::Folder => {

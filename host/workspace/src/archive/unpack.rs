@@ -25,15 +25,16 @@ use sortie_core::text::one_line;
 use tar::{Archive, Entry, EntryType};
 
 use super::manifest::{FORMAT, Manifest};
-use super::pack::{BLOBS, DIFF, JOURNAL, MANIFEST, WORKSPACE, is_digest};
+use super::pack::{BLOBS, DIFF, JOURNAL, MANIFEST, PATH_MAX, WORKSPACE, is_digest};
 use super::{ArchiveError, failed};
+use crate::remove::remove_tree;
 
-/// Bytes of a path, and of a link's target.
-const PATH_MAX: usize = 4096;
 /// Names in a path.
 const DEPTH_MAX: usize = 256;
 /// Bytes of a manifest.
 const MANIFEST_MAX: u64 = 8 << 20;
+/// Bytes that may follow the last entry: tar fills up with zeros.
+const REST_MAX: u64 = 64 << 10;
 /// Memory that a frame may ask for, as a power of two; what the encoder uses is far below.
 const WINDOW_LOG_MAX: u32 = 27;
 
@@ -49,16 +50,16 @@ pub enum What {
 /// What an archive may unpack to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnpackLimits {
-    /// Bytes of all files together.
+    /// Bytes of all files together, of those too that are passed over.
     pub bytes: u64,
-    /// Entries.
+    /// Entries; a long name, or a long target, is one of its own.
     pub entries: u64,
 }
 
 impl Default for UnpackLimits {
-    /// 64 GiB in 2,000,000 entries.
+    /// 64 GiB in 7,000,000 entries: three for each of the 2,000,000 names of the largest archive that is written.
     fn default() -> Self {
-        Self { bytes: 64 << 30, entries: 2_000_000 }
+        Self { bytes: 64 << 30, entries: 7_000_000 }
     }
 }
 
@@ -175,13 +176,13 @@ fn make_empty(to: &Path) -> io::Result<bool> {
 
 fn clear(to: &Path, made: bool) {
     if made {
-        drop(fs::remove_dir_all(to));
+        drop(remove_tree(to));
         return;
     }
     for entry in fs::read_dir(to).into_iter().flatten().flatten() {
         let path = entry.path();
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        drop(if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) });
+        drop(if is_folder { remove_tree(&path) } else { fs::remove_file(path) });
     }
 }
 
@@ -191,7 +192,10 @@ struct Unpacking {
     owner: Option<(Uid, Gid)>,
     limits: UnpackLimits,
     entries: u64,
-    /// Folders whose mode and time come last: a read-only one could not be filled.
+    /// Bytes of files so far, those that are passed over among them.
+    bytes: u64,
+    /// The folders around the last entry. Their modes and times come when they are left: a read-only one could not
+    /// be filled.
     folders: Vec<(PathBuf, Mode, i64)>,
     /// A name for the next entry, and a target.
     long: (Option<Vec<u8>>, Option<Vec<u8>>),
@@ -208,6 +212,7 @@ impl Unpacking {
             owner,
             limits,
             entries: 0,
+            bytes: 0,
             folders: Vec::new(),
             long: (None, None),
             restored: Restored::default(),
@@ -230,6 +235,11 @@ impl Unpacking {
         }
         if self.entries == 0 || self.long != (None, None) {
             return Err(Trouble::Hostile("it is cut off".into()));
+        }
+        // the checksum stands at the very end
+        let rest = io::copy(&mut archive.into_inner().take(REST_MAX), &mut io::sink())?;
+        if rest == REST_MAX {
+            return Err(Trouble::Hostile("it goes on after its end".into()));
         }
         Ok(())
     }
@@ -271,7 +281,12 @@ impl Unpacking {
         if kind != EntryType::Regular && size > 0 {
             return Err(hostile("has content that it cannot have"));
         }
+        self.bytes = self.bytes.saturating_add(size);
+        if self.bytes > self.limits.bytes {
+            return Err(Trouble::Hostile(format!("it holds more than {} bytes", self.limits.bytes)));
+        }
         let Some(inside) = self.inside(&path) else { return Ok(()) };
+        self.leave(Some(&inside))?;
         let made = match kind {
             EntryType::Directory => self.folder(&inside, mode, modified),
             EntryType::Regular => self.file(&inside, entry, size, mode, Some(modified)),
@@ -327,10 +342,6 @@ impl Unpacking {
         mode: u32,
         modified: Option<i64>,
     ) -> Result<(), Trouble> {
-        let bytes = self.restored.bytes.saturating_add(size);
-        if bytes > self.limits.bytes {
-            return Err(Trouble::Hostile(format!("it holds more than {} bytes", self.limits.bytes)));
-        }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(self.parent(path)?, name_of(path)?, flags, Mode::from_raw_mode(0o600))?;
         let mut file = File::from(file);
@@ -338,7 +349,7 @@ impl Unpacking {
             return Err(Trouble::Hostile("it is cut off".into()));
         }
         self.settle(file.as_fd(), Mode::from_raw_mode(mode), modified)?;
-        self.restored.bytes = bytes;
+        self.restored.bytes += size;
         self.restored.files += 1;
         Ok(())
     }
@@ -356,12 +367,20 @@ impl Unpacking {
         Ok(())
     }
 
-    /// The inner folders before the outer: one that is closed could not be entered any more.
-    fn finish(&mut self) -> Result<Restored, Trouble> {
-        for (path, mode, modified) in std::mem::take(&mut self.folders).into_iter().rev() {
+    /// Finishes the folders that the next entry is not in; all of them if there is none. The inner ones before the
+    /// outer: one that is closed could not be entered any more.
+    fn leave(&mut self, next: Option<&Path>) -> Result<(), Trouble> {
+        let is_left =
+            |(folder, ..): &mut (PathBuf, Mode, i64)| next.is_none_or(|path| !path.starts_with(folder));
+        while let Some((path, mode, modified)) = self.folders.pop_if(is_left) {
             let folder = openat(self.parent(&path)?, name_of(&path)?, FOLDER, Mode::empty())?;
             self.settle(folder.as_fd(), mode, Some(modified))?;
         }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Restored, Trouble> {
+        self.leave(None)?;
         if let Some((uid, gid)) = self.owner {
             fchown(&self.root, Some(uid), Some(gid))?;
         }

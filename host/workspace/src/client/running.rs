@@ -17,6 +17,7 @@ use super::output::{CHUNK, Output, Read};
 use super::queue::{HELD, Queue};
 use super::{Client, ClientError, next_event};
 use crate::counters::{Counters, Counts};
+use crate::disk::DiskReached;
 
 /// How long a command may take to read on without its output being read.
 const BLOCKED: Duration = Duration::from_secs(1);
@@ -30,6 +31,9 @@ pub enum InputError {
     /// The command will not read on before somebody reads what it wrote.
     #[error("the command waits for its output to be read: {HELD} bytes of it are held back")]
     Blocked,
+    /// It has taken none of it for as long as [`Bounds::input`] says.
+    #[error("the command does not read its standard input")]
+    Unread,
 }
 
 /// A running command. Dropping it kills it with all that it started.
@@ -40,7 +44,7 @@ pub enum InputError {
 pub struct Running {
     client: Client,
     /// None once nobody waits for what the command left behind.
-    channel: Option<AsyncFd<OwnedFd>>,
+    channel: Option<Arc<AsyncFd<OwnedFd>>>,
     input: Option<Input>,
     /// Standard output and standard error, while somebody may write to them.
     outputs: [Option<Output>; 2],
@@ -70,8 +74,12 @@ pub struct Bounds {
     pub timeout: Option<Duration>,
     /// Time without output until it is killed; none if it may be silent.
     pub idle: Option<Duration>,
+    /// Time in which the command takes nothing of what is written until a write fails; none to wait for ever.
+    pub input: Option<Duration>,
     /// How often the workspace's own limits were reached, and how often before the command began.
     pub counters: Option<(Arc<Counters>, Counts)>,
+    /// How often the workspace's limits of each disk were reached, and how often before the command began.
+    pub disks: Vec<(Arc<DiskReached>, u64)>,
 }
 
 /// Is called once, with the command's end.
@@ -103,7 +111,7 @@ enum Happened {
 impl Running {
     pub(super) fn new(
         client: Client,
-        channel: AsyncFd<OwnedFd>,
+        channel: Arc<AsyncFd<OwnedFd>>,
         input: Option<Input>,
         outputs: [Option<Output>; 2],
         max_output: u64,
@@ -185,7 +193,9 @@ impl Running {
     /// # Errors
     /// See [`InputError`].
     pub async fn write(&mut self, mut data: &[u8]) -> Result<(), InputError> {
+        let mut taken = Instant::now();
         while !data.is_empty() {
+            let unread = self.bounds.input.and_then(|most| taken.checked_add(most));
             let input = self.input.as_ref().ok_or(InputError::Closed)?;
             if !matches!(self.state, State::Running) {
                 return Err(InputError::Closed);
@@ -194,12 +204,16 @@ impl Running {
             let happened = tokio::select! {
                 biased;
                 written = input.write(data) => match written {
-                    Ok(count) => { data = &data[count..]; continue }
+                    Ok(count) => {
+                        (data, taken) = (&data[count..], Instant::now());
+                        continue;
+                    }
                     Err(_) => { self.input = None; return Err(InputError::Closed) }
                 },
                 happened = self.happens(), if room => happened,
                 // Nobody else can read for us meanwhile; the command may still be reading, though.
                 () = tokio::time::sleep(BLOCKED), if !room => return Err(InputError::Blocked),
+                () = until(unread), if unread.is_some() => return Err(InputError::Unread),
             };
             if self.take_up(happened).is_err() {
                 return Err(InputError::Closed);
@@ -294,7 +308,7 @@ impl Running {
         tokio::select! {
             biased;
             // First, or something in the background that writes faster than we read would put the end off for ever.
-            event = event_of(self.channel.as_ref()) => self.event(event),
+            event = event_of(self.channel.as_deref()) => self.event(event),
             read = read(self.outputs[first].as_ref()) => Happened::Output(first, read),
             read = read(self.outputs[second].as_ref()) => Happened::Output(second, read),
         }
@@ -388,7 +402,8 @@ impl Running {
         let memory = memory.map(|value| LimitReached { limit: CommandLimit::Memory, value });
         let of_the_workspace =
             self.bounds.counters.iter().flat_map(|(counters, before)| counters.reached_since(before));
-        time.into_iter().chain(output).chain(memory).chain(of_the_workspace).collect()
+        let disks = self.bounds.disks.iter().filter_map(|(disk, before)| disk.reached_since(*before));
+        time.into_iter().chain(output).chain(memory).chain(of_the_workspace).chain(disks).collect()
     }
 
     fn give(&mut self, stream: usize, mut bytes: Vec<u8>) {

@@ -22,7 +22,7 @@ const RUNNING: usize = 64;
 /// Commands that have ended and are still known.
 const ENDED: usize = 64;
 
-/// Until a command that was killed, and whose end is not told, is let go of.
+/// Until commands that were killed, and whose ends are not told, are let go of.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The background commands of one workspace. Dropping it kills them.
@@ -208,6 +208,7 @@ impl Detached {
                 killed.push(running);
             }
         }
+        let deadline = Instant::now() + PATIENCE;
         for mut running in killed {
             let end = async {
                 while let Ok(Some(chunk)) = running.next(Duration::MAX).await {
@@ -216,7 +217,7 @@ impl Detached {
                     }
                 }
             };
-            let _ = tokio::time::timeout(PATIENCE, end).await;
+            let _ = tokio::time::timeout_at(deadline, end).await;
         }
         running
     }

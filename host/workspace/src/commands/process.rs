@@ -95,5 +95,10 @@ impl Process for CommandProcess {
 }
 
 fn input_error(error: InputError) -> PortError {
-    PortError::new(ErrorCode::Invalid, error.to_string())
+    let code = match error {
+        InputError::Closed => ErrorCode::Invalid,
+        // later it may
+        InputError::Blocked | InputError::Unread => ErrorCode::Unavailable,
+    };
+    PortError::new(code, error.to_string())
 }

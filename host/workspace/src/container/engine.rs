@@ -1,17 +1,17 @@
 //! The engine: which one answers, and whether it can hold a workspace.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use bollard::query_parameters::ListContainersOptions;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use rustix::fs::Access;
 use rustix::io::Errno;
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::OWNER_LABEL;
 use super::error::{EngineError, reason};
-use super::find::{Endpoint, endpoints};
+use super::find::{Endpoint, endpoints, others};
+use crate::sandbox::{Enforced, Keeper, Limits, Reduced};
 
 /// Docker 20.10's version of the API; Podman 4 speaks it too.
 const API_WANTED: (u16, u16) = (1, 41);
@@ -26,6 +26,8 @@ pub struct Engine {
     pub(super) api: Docker,
     /// What it confines containers with.
     pub(super) security: Vec<String>,
+    /// Whose images those are that name no registry, as its client's credentials name it.
+    pub(super) registry: String,
     about: About,
 }
 
@@ -46,6 +48,25 @@ pub struct About {
     pub cgroups: u8,
     /// Limits that it cannot keep: `memory`, `processes`, `processor time`.
     pub lacks: Vec<&'static str>,
+}
+
+impl About {
+    /// Who keeps which limit: cgroups, where the engine does not say that it cannot.
+    pub fn enforced(&self) -> Enforced {
+        let keeps = |reduced: Reduced| !self.lacks.contains(&reduced.limit());
+        let keeper = |reduced| if keeps(reduced) { Keeper::Cgroup } else { Keeper::Nobody };
+        Enforced {
+            memory: keeper(Reduced::Memory),
+            processes: keeper(Reduced::Processes),
+            cpus: keeps(Reduced::Cpus),
+            landlock: None,
+        }
+    }
+
+    /// A limit that it cannot keep and that nobody does without.
+    pub(super) fn unkept(&self, limits: &Limits) -> Option<Reduced> {
+        self.enforced().reduced(limits).find(|reduced| !limits.accepted.has(*reduced))
+    }
 }
 
 /// Whose engine it is.
@@ -74,9 +95,13 @@ impl Engine {
     /// Says what was tried and what would help. An engine on another machine or under another kernel is refused.
     pub async fn connect() -> Result<Self, EngineError> {
         let endpoints = endpoints(|name| std::env::var_os(name), Path::exists)?;
+        Self::first_of(endpoints, Duration::from_secs(TIMEOUT)).await
+    }
+
+    async fn first_of(endpoints: Vec<Endpoint>, patience: Duration) -> Result<Self, EngineError> {
         let mut first = None;
         for endpoint in endpoints {
-            match Self::of(endpoint).await {
+            match Self::in_time(endpoint, patience).await {
                 Ok(engine) => return Ok(engine),
                 Err(error) => first = first.or(Some(error)),
             }
@@ -84,7 +109,31 @@ impl Engine {
         Err(first.expect("there is at least one place to try, or an error"))
     }
 
-    async fn of(endpoint: Endpoint) -> Result<Self, EngineError> {
+    async fn in_time(endpoint: Endpoint, patience: Duration) -> Result<Self, EngineError> {
+        let answer = tokio::time::timeout(patience, Self::of(endpoint.clone())).await;
+        answer.unwrap_or_else(|_| {
+            Err(unheard(&endpoint, format!("it said nothing for {} s", patience.as_secs())))
+        })
+    }
+
+    /// The engine that [`Engine::connect`] finds, and all others of this machine: those at the usual places that it does
+    /// not look at, or that come after it. None is waited for longer than `patience`.
+    pub async fn all(patience: Duration) -> (Result<Self, EngineError>, Vec<Result<Self, EngineError>>) {
+        let variable = |name: &str| std::env::var_os(name);
+        let used = match endpoints(variable, Path::exists) {
+            Ok(endpoints) => Self::first_of(endpoints, patience).await,
+            Err(error) => Err(error),
+        };
+        let looked_at = match &used {
+            Ok(engine) => vec![engine.endpoint()],
+            Err(_) => endpoints(variable, Path::exists).unwrap_or_default(),
+        };
+        let others = others(variable, Path::exists, &looked_at).into_iter();
+        let others = others.map(|endpoint| Self::in_time(endpoint, patience));
+        (used, futures_util::future::join_all(others).await)
+    }
+
+    pub(super) async fn of(endpoint: Endpoint) -> Result<Self, EngineError> {
         let api = api(&endpoint).await?;
         let silent = |error| silent(&endpoint, &error);
         let version = api.version().await.map_err(silent)?;
@@ -102,7 +151,9 @@ impl Engine {
         let podman = components.iter().any(|component| component.name.starts_with("Podman"));
         let kind = if podman { EngineKind::Podman } else { EngineKind::Docker };
         let security = info.security_options.unwrap_or_default();
-        let rootless = security.iter().any(|option| option.contains("name=rootless"));
+        let says_rootless = security.iter().any(|option| option.contains("name=rootless"));
+        // Podman does not say it here
+        let rootless = says_rootless || (podman && !is_roots(&endpoint)?);
         let cgroups = match info.cgroup_version {
             Some(bollard::models::SystemInfoCgroupVersionEnum::_2) => 2,
             _ => 1,
@@ -112,9 +163,11 @@ impl Engine {
             ("processes", info.pids_limit),
             ("processor time", info.cpu_cfs_quota),
         ];
-        // Podman leaves them out where it keeps them
-        let lacks =
-            limits.into_iter().filter(|(_, kept)| *kept == Some(false)).map(|(name, _)| name).collect();
+        // Podman leaves them out where it keeps them. With the old cgroups, a user cannot be given any, whatever the
+        // engine says: Podman says that it keeps limits, and then drops them
+        let none = rootless && cgroups == 1;
+        let unkept = limits.into_iter().filter(|(_, kept)| none || *kept == Some(false));
+        let lacks = unkept.map(|(name, _)| name).collect();
         let about = About {
             kind,
             version: version.version.unwrap_or_default(),
@@ -124,35 +177,12 @@ impl Engine {
             cgroups,
             lacks,
         };
-        Ok(Self { api, security, about })
+        let registry = info.index_server_address.unwrap_or_default();
+        Ok(Self { api, security, registry, about })
     }
 
-    /// Removes containers of an owner that were made this long ago and never started: their host was killed in
-    /// between. One that was started ends with its host, and the engine removes it. Returns how many there were.
-    ///
-    /// # Errors
-    /// If the engine does not answer.
-    pub async fn remove_abandoned(&self, owner: &str, age: Duration) -> Result<usize, EngineError> {
-        let filters = HashMap::from([
-            ("label".to_owned(), vec![format!("{OWNER_LABEL}={owner}")]),
-            ("status".to_owned(), vec!["created".to_owned()]),
-        ]);
-        let options = ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
-        let failed = |error| silent(&self.endpoint(), &error);
-        let listed = self.api.list_containers(Some(options)).await.map_err(failed)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let old = |created: Option<i64>| {
-            let created = u64::try_from(created.unwrap_or_default()).unwrap_or_default();
-            now.saturating_sub(Duration::from_secs(created)) >= age
-        };
-        let mut removed = 0;
-        for id in
-            listed.into_iter().filter(|container| old(container.created)).filter_map(|container| container.id)
-        {
-            super::remove(&self.api, &id).await;
-            removed += 1;
-        }
-        Ok(removed)
+    pub(super) fn silent(&self, error: &bollard::errors::Error) -> EngineError {
+        silent(&self.endpoint(), error)
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -173,19 +203,30 @@ async fn api(endpoint: &Endpoint) -> Result<Docker, EngineError> {
     docker.negotiate_version().await.map_err(|error| silent(endpoint, &error))
 }
 
+/// Whether root listens, as this process sees it.
+fn is_roots(endpoint: &Endpoint) -> Result<bool, EngineError> {
+    let listener = || {
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(&endpoint.socket)?)?;
+        socket_peercred(&socket)
+    };
+    let failed = |error: Errno| unheard(endpoint, std::io::Error::from(error).to_string());
+    Ok(listener().map_err(failed)?.uid.is_root())
+}
+
 fn silent(endpoint: &Endpoint, error: &bollard::errors::Error) -> EngineError {
+    unheard(endpoint, reason(error))
+}
+
+fn unheard(endpoint: &Endpoint, reason: String) -> EngineError {
     let hint = match rustix::fs::access(&endpoint.socket, Access::WRITE_OK) {
         Err(Errno::ACCESS) => {
             "this user may not use it: `sudo usermod -aG docker $USER` and a new login, or a rootless engine"
         }
         _ => "start it: `systemctl start docker`, or `systemctl --user start podman.socket`",
     };
-    EngineError::Silent {
-        socket: endpoint.socket.clone(),
-        named: endpoint.named.clone(),
-        reason: reason(error),
-        hint,
-    }
+    EngineError::Silent { socket: endpoint.socket.clone(), named: endpoint.named.clone(), reason, hint }
 }
 
 fn number(version: &str) -> Option<(u16, u16)> {
@@ -196,6 +237,30 @@ fn number(version: &str) -> Option<(u16, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_that_an_engine_cannot_keep_is_refused_unless_it_is_accepted_by_its_name() {
+        let about = |lacks: &[&'static str]| About {
+            kind: EngineKind::Podman,
+            version: String::new(),
+            rootless: true,
+            socket: PathBuf::new(),
+            named: String::new(),
+            cgroups: 2,
+            lacks: lacks.into(),
+        };
+        let mut limits = Limits::default();
+        assert_eq!(about(&[]).unkept(&limits), None);
+        let without = about(&["memory", "processor time"]);
+        assert_eq!(without.unkept(&limits), Some(Reduced::Memory));
+        limits.accepted = limits.accepted.and(Reduced::Memory);
+        assert_eq!(without.unkept(&limits), None, "nobody asked for less than all processors");
+        limits.cpus = Some(1.0);
+        assert_eq!(without.unkept(&limits), Some(Reduced::Cpus));
+        limits.accepted = limits.accepted.and(Reduced::Cpus);
+        assert_eq!(without.unkept(&limits), None);
+        assert_eq!(about(&["processes"]).unkept(&limits), Some(Reduced::Processes));
+    }
 
     #[test]
     fn versions_are_compared_as_numbers() {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::client::ClientError;
+use crate::sandbox::Reduced;
 
 /// Why a container engine cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +108,12 @@ pub enum ContainerError {
         /// As the engine tells it.
         reason: String,
     },
+    /// A limit was asked for that the engine cannot keep.
+    #[error(
+        "the container engine says that it cannot limit {} (a rootless engine needs cgroups delegated to it); to do \
+         without, `--accept {}`", _0.limit(), _0.name()
+    )]
+    Unenforceable(Reduced),
     /// Process 1 of the container ended or never called.
     #[error("the container's process 1 did not call back: {reason}")]
     NoCall {
@@ -123,12 +130,52 @@ pub enum ContainerError {
         /// Who should have.
         wanted: i64,
     },
+    /// A service beside the workspace.
+    #[error("the service `{name}` {reason}{}", said(log))]
+    Service {
+        /// Its name.
+        name: String,
+        /// What became of it.
+        reason: String,
+        /// Its last lines.
+        log: Vec<String>,
+    },
+    /// What a set-up left is more than may be kept.
+    #[error(
+        "{what} has {bytes} bytes, and {most} is the most\nhint: let set-up remove what it does not need"
+    )]
+    TooLarge {
+        /// What.
+        what: String,
+        /// How many it has.
+        bytes: u64,
+        /// How many it may have.
+        most: u64,
+    },
+    /// A set-up ran as root, and its files cannot be made the workspace's again.
+    #[error("the folders of the set-up, whose commands were root, cannot be given back: {reason}")]
+    NotGivenBack {
+        /// Why.
+        reason: String,
+    },
+    /// An image of the repository's cannot be built.
+    #[error("the image of `{dockerfile}` cannot be built: {reason}")]
+    Build {
+        /// The Dockerfile.
+        dockerfile: String,
+        /// Why, with the last lines of the build.
+        reason: String,
+    },
     /// The first word was not init's.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// Files or sockets on the host's side could not be made.
     #[error("cannot prepare the container: {0}")]
     Io(#[from] io::Error),
+}
+
+fn said(log: &[String]) -> String {
+    if log.is_empty() { String::new() } else { format!("; it said last:\n  {}", log.join("\n  ")) }
 }
 
 /// What the engine says, in one line.
@@ -140,4 +187,8 @@ pub(super) fn reason(error: &bollard::errors::Error) -> String {
         }
         error => sortie_core::text::one_line(&error.to_string(), 500),
     }
+}
+
+pub(super) fn step(step: &'static str, error: &bollard::errors::Error) -> ContainerError {
+    ContainerError::Step { step, reason: reason(error) }
 }

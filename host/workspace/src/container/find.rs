@@ -66,6 +66,25 @@ pub(super) fn endpoints(
     Ok(found.into_iter().map(named).collect())
 }
 
+/// The usual places where a socket is, but for those that were looked at. Two names of one socket are one.
+pub(super) fn others(
+    variable: impl Fn(&str) -> Option<OsString>,
+    exists: impl Fn(&Path) -> bool,
+    looked_at: &[Endpoint],
+) -> Vec<Endpoint> {
+    let real = |socket: &Path| socket.canonicalize().unwrap_or_else(|_| socket.to_owned());
+    let mut seen: Vec<_> = looked_at.iter().map(|endpoint| real(&endpoint.socket)).collect();
+    let runtime = variable("XDG_RUNTIME_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let mut found: Vec<_> = usual(runtime).into_iter().filter(|socket| exists(socket)).collect();
+    found.retain(|socket| {
+        let real = real(socket);
+        let is_new = !seen.contains(&real);
+        seen.push(real);
+        is_new
+    });
+    found.into_iter().map(|socket| Endpoint { socket, named: "its usual place".to_owned() }).collect()
+}
+
 /// Rootful before rootless, Docker before Podman.
 fn usual(runtime: Option<PathBuf>) -> Vec<PathBuf> {
     let mut sockets = vec![PathBuf::from("/var/run/docker.sock"), PathBuf::from("/run/podman/podman.sock")];
@@ -140,6 +159,16 @@ mod tests {
         assert_eq!(found, Ok(vec![there[1].into(), there[0].into()]));
         let error = find(&[], &[]).expect_err("there is none");
         assert!(error.contains("/var/run/docker.sock") && error.contains("hint: "), "{error}");
+    }
+
+    #[test]
+    fn other_engines_are_found_though_one_is_named() {
+        let podman = Path::new("/run/podman/podman.sock");
+        let at = |socket: &str| Endpoint { socket: socket.into(), named: String::new() };
+        let found = |looked_at: &str| others(|_| None, |path| path == podman, &[at(looked_at)]);
+        let sockets: Vec<_> = found("/a/b.sock").into_iter().map(|endpoint| endpoint.socket).collect();
+        assert_eq!(sockets, [podman]);
+        assert_eq!(found("/run/podman/podman.sock"), []);
     }
 
     #[test]

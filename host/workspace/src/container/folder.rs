@@ -16,7 +16,7 @@ use crate::sandbox::{Limits, Owner, groups, users};
 /// Where it is inside.
 pub(super) const INSIDE: &str = "/.sortie";
 
-const INIT: &str = "init";
+pub(super) const INIT: &str = "init";
 const CONTROL: &str = "control";
 const FILTER: &str = "filter";
 const CERTIFICATES: &str = "certificates.pem";

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bollard::models::{CreateImageInfo, ImageInspect};
+use bollard::BollardRequest;
+use bollard::models::{CreateImageInfo, ImageConfig, ImageInspect};
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt as _;
 use sortie_core::text::one_line;
 
+use super::credentials::{self, Credentials};
 use super::engine::Engine;
 use super::error::{ContainerError, reason};
+use super::{USERS_LABEL, shape};
 
 /// Between two words on how far it has come.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -19,10 +22,16 @@ const SILENCE: Duration = Duration::from_secs(300);
 const LAYERS: usize = 1000;
 
 /// What a container needs to know of its image and engine.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Image {
+    /// Its id.
+    pub(super) id: String,
     /// The variables that it sets.
     pub(super) environment: Vec<(String, String)>,
+    /// Whether its own `/etc/passwd` knows the commands' user, and what others a set-up made.
+    pub(super) knows_users: bool,
+    /// What it says of a container's start.
+    pub(super) config: ImageConfig,
     /// The engine's security options.
     pub(super) security: Vec<String>,
 }
@@ -30,17 +39,31 @@ pub(super) struct Image {
 impl Engine {
     pub(super) async fn image(&self, name: &str) -> Result<Image, ContainerError> {
         let image = self.inspect(name).await.map_err(|error| failed(name, reason(&error)))?;
-        let environment = image.config.and_then(|config| config.env).unwrap_or_default();
+        let id = id(image.id).ok_or_else(|| failed(name, "the engine gives no id of it".to_owned()))?;
+        let config = image.config.unwrap_or_default();
         let pair =
-            |line: String| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+            |line: &String| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let users = config.labels.as_ref().and_then(|labels| labels.get(USERS_LABEL));
         Ok(Image {
-            environment: environment.into_iter().filter_map(pair).collect(),
+            id,
+            environment: config.env.iter().flatten().filter_map(pair).collect(),
+            knows_users: users.is_some_and(|users| *users == shape::user(self.about()).to_string()),
+            config,
             security: self.security.clone(),
         })
     }
 
-    /// Has the engine pull an image, unless it is there, without credentials. `progress` hears at most twice a
-    /// second how far it has come, in one line.
+    /// The id (`sha256:…`) of the image that a name stands for now. It is pulled, if the engine does not have it.
+    ///
+    /// # Errors
+    /// As [`Engine::pull`].
+    pub async fn identify(&self, name: &str, progress: impl FnMut(&str)) -> Result<String, ContainerError> {
+        self.pull(name, progress).await?;
+        Ok(self.image(name).await?.id)
+    }
+
+    /// Has the engine pull an image, unless it is there, with the credentials that its own client would use.
+    /// `progress` hears at most twice a second how far it has come, in one line.
     ///
     /// # Errors
     /// If the name is none, or the engine cannot get it or falls silent for 5 minutes.
@@ -51,13 +74,23 @@ impl Engine {
             Err(error) => return Err(failed(name, reason(&error))),
         }
         let (repository, tag) = parts(name).ok_or_else(|| failed(name, "that is no name".to_owned()))?;
+        if repository == "sha256" {
+            return Err(failed(name, "the engine has no image of this id any more".to_owned()));
+        }
+        let credentials = self.credentials(name).await.map_err(|reason| failed(name, reason))?;
+        let reason = |error: &bollard::errors::Error| match &credentials {
+            Some(credentials) => credentials.scrub(&reason(error)),
+            None => reason(error),
+        };
         let options = CreateImageOptions {
             from_image: Some(repository.to_owned()),
             // without one, all tags would be pulled
             tag: Some(tag.to_owned()),
             ..CreateImageOptions::default()
         };
-        let mut words = self.api.create_image(Some(options), None, None);
+        let given = credentials.as_ref().map(Credentials::expose);
+        let api = self.api.clone().with_request_modifier(with_url_alphabet);
+        let mut words = api.create_image(Some(options), None, given);
         let mut layers = BTreeMap::new();
         let mut told: Option<Instant> = None;
         loop {
@@ -73,14 +106,35 @@ impl Engine {
         self.inspect(name).await.map(drop).map_err(|error| failed(name, reason(&error)))
     }
 
-    async fn inspect(&self, name: &str) -> Result<ImageInspect, bollard::errors::Error> {
+    /// What its client has kept for the registry of an image.
+    async fn credentials(&self, name: &str) -> Result<Option<Credentials>, String> {
+        let registry = credentials::registry(name, &self.registry);
+        credentials::find(self.about().kind, registry, |name| std::env::var_os(name)).await
+    }
+
+    pub(super) async fn inspect(&self, name: &str) -> Result<ImageInspect, bollard::errors::Error> {
         self.api.inspect_image(name).await
     }
 }
 
+/// Engines read credentials in the alphabet of addresses, and take those in the usual one for none.
+fn with_url_alphabet(mut request: BollardRequest) -> BollardRequest {
+    if let Some(value) = request.headers_mut().get_mut("X-Registry-Auth") {
+        let other = |byte: &u8| match byte {
+            b'+' => b'-',
+            b'/' => b'_',
+            byte => *byte,
+        };
+        let bytes: Vec<u8> = value.as_bytes().iter().map(other).collect();
+        *value = http::HeaderValue::from_bytes(&bytes).expect("letters were exchanged for others");
+        value.set_sensitive(true);
+    }
+    request
+}
+
 /// Repository and tag, or digest, of a name. Anything that would mean something else in the engine's address is
 /// none.
-fn parts(name: &str) -> Option<(&str, &str)> {
+pub(super) fn parts(name: &str) -> Option<(&str, &str)> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
     if name.is_empty() || name.len() > 512 || !name.bytes().all(plain) {
         return None;
@@ -120,7 +174,13 @@ fn far(name: &str, layers: &Layers) -> String {
     }
 }
 
-fn failed(image: &str, reason: String) -> ContainerError {
+/// With the algorithm, which some engines leave out.
+pub(super) fn id(id: Option<String>) -> Option<String> {
+    let id = id.filter(|id| !id.is_empty())?;
+    Some(if id.contains(':') { id } else { format!("sha256:{id}") })
+}
+
+pub(super) fn failed(image: &str, reason: String) -> ContainerError {
     ContainerError::Image { image: one_line(image, 200), reason }
 }
 

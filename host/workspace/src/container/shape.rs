@@ -8,10 +8,13 @@ use bollard::models::{
     MountType,
 };
 
+use sortie_core::action::Stage;
+
 use super::engine::{About, EngineKind};
 use super::folder::{self, Folder};
+use super::image::Image;
 use super::{ContainerConfig, OWNER_LABEL, TASK_LABEL};
-use crate::sandbox::{HOME, Owner, WORKSPACE};
+use crate::sandbox::{HOME, Keeper, Owner, WORKSPACE};
 
 /// `/run` in bytes.
 const RUN: u64 = 16 << 20;
@@ -36,15 +39,24 @@ const MASKED: [&str; 15] = [
     "/sys/kernel",
 ];
 
+/// What root of a container may do that commands are root of: what installing a system's packages takes. Ending
+/// processes is init's need: without it, those that gave root up would outlive their command.
+const OF_ROOT: [&str; 6] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"];
+
 /// The request, and the masks and read-only paths that are not there to be protected.
 pub(super) fn container(
     config: &ContainerConfig,
     engine: &About,
-    security: &[String],
+    image: &Image,
     folder: &Folder,
 ) -> (ContainerCreateBody, Vec<PathBuf>) {
-    let user = user(engine);
-    let (mounts, unprotected) = mounts(config, folder);
+    let user = if config.root { Owner { uid: 0, gid: 0 } } else { user(engine) };
+    let (mut mounts, unprotected) = mounts(config, folder);
+    // a set-up as root may add users; and where one did, its users are the image's from then on
+    if !config.root && !image.knows_users {
+        mounts.push(mount(&folder.users(), "/etc/passwd".into(), true));
+        mounts.push(mount(&folder.groups(), "/etc/group".into(), true));
+    }
     let labels = [(TASK_LABEL, &config.task), (OWNER_LABEL, &config.owner)];
     let body = ContainerCreateBody {
         image: Some(config.image.clone()),
@@ -52,12 +64,13 @@ pub(super) fn container(
         entrypoint: Some(Folder::process_1(&config.limits)),
         cmd: Some(Vec::new()),
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
-        user: Some(format!("{}:{}", user.uid, user.gid)),
+        user: Some(user.to_string()),
         working_dir: Some("/".to_owned()),
         hostname: Some("sortie".to_owned()),
-        network_disabled: Some(true),
+        // on top of a network of none; but with this, Docker leaves names out of the file of hosts
+        network_disabled: Some(config.services.is_empty()),
         labels: Some(labels.map(|(name, value)| (name.to_owned(), value.clone())).into()),
-        host_config: Some(host_config(config, engine, security, mounts)),
+        host_config: Some(host_config(config, engine, &image.security, mounts)),
         ..ContainerCreateBody::default()
     };
     (body, unprotected)
@@ -70,22 +83,18 @@ fn host_config(
     mounts: Vec<Mount>,
 ) -> HostConfig {
     let limits = &config.limits;
-    let memory = signed(limits.memory);
-    // the user as well as the mode: some engines put the mode of the image's folder in the place of ours
-    let Owner { uid, gid } = user(engine);
-    let tmpfs = |path: &str, bytes: u64| {
-        let names = (bytes / 4096).max(1024);
-        let options =
-            format!("rw,nosuid,nodev,exec,size={bytes},nr_inodes={names},mode=1777,uid={uid},gid={gid}");
-        (path.to_owned(), options)
-    };
+    // what it cannot keep was accepted, and would be an error to some
+    let kept = engine.enforced();
+    let memory = (kept.memory == Keeper::Cgroup).then(|| signed(limits.memory));
+    let tmpfs = |path: &str, bytes: u64| (path.to_owned(), tmpfs_options(engine, bytes));
     HostConfig {
         network_mode: Some("none".to_owned()),
         // it ends with its host, whatever happens to that one, and leaves nothing behind
         auto_remove: Some(true),
         cap_drop: Some(vec!["ALL".to_owned()]),
-        security_opt: Some(security_options(security)),
-        readonly_rootfs: Some(true),
+        cap_add: config.root.then(|| OF_ROOT.map(str::to_owned).into()),
+        security_opt: Some(security_options(security).into_iter().chain(masks(engine)).collect()),
+        readonly_rootfs: Some(config.stage == Stage::Work),
         privileged: Some(false),
         ipc_mode: Some("private".to_owned()),
         userns_mode: userns(engine),
@@ -97,21 +106,44 @@ fn host_config(
             tmpfs("/run", RUN),
         ])),
         shm_size: Some(signed(limits.shared_memory)),
-        memory: Some(memory),
+        memory,
         // together with swap, of which there is none then
-        memory_swap: Some(memory),
-        pids_limit: Some(signed(limits.processes)),
-        nano_cpus: limits.cpus.map(nanos),
+        memory_swap: memory,
+        pids_limit: (kept.processes == Keeper::Cgroup).then(|| signed(limits.processes)),
+        nano_cpus: limits.cpus.filter(|_| kept.cpus).map(nanos),
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         mounts: Some(mounts),
         init: Some(false),
+        // services listen in the same network
+        extra_hosts: Some(
+            config.services.iter().map(|service| format!("{}:127.0.0.1", service.name)).collect(),
+        ),
         ..HostConfig::default()
+    }
+}
+
+/// Podman takes no note of masked paths where Docker has them.
+fn masks(engine: &About) -> Option<String> {
+    (engine.kind == EngineKind::Podman).then(|| format!("mask={}", MASKED.join(":")))
+}
+
+/// How a folder in memory is mounted, which everybody can write to.
+fn tmpfs_options(engine: &About, bytes: u64) -> String {
+    let common = format!("rw,nosuid,nodev,exec,size={bytes},mode=1777");
+    // runc puts the mode of the image's folder in the place of ours, so that the owner counts as well
+    let Owner { uid, gid } = user(engine);
+    let names = (bytes / 4096).max(1024);
+    match engine.kind {
+        EngineKind::Docker => format!("{common},nr_inodes={names},uid={uid},gid={gid}"),
+        // It refuses what it does not know, which are owners and the number of names: what these take up counts as
+        // memory. Nor is what the image has there copied.
+        EngineKind::Podman => format!("{common},notmpcopyup"),
     }
 }
 
 /// The engine's own profiles stay on. Only SELinux's labels are not for folders of the user's, which it would
 /// have to relabel.
-fn security_options(of_engine: &[String]) -> Vec<String> {
+pub(super) fn security_options(of_engine: &[String]) -> Vec<String> {
     let mut options = vec!["no-new-privileges".to_owned()];
     if of_engine.iter().any(|option| option.contains("selinux")) {
         options.push("label=disable".to_owned());
@@ -128,7 +160,7 @@ pub(super) fn user(engine: &About) -> Owner {
 }
 
 /// Whose ids the container's are: our own, so that what commands write is the owner's on the host.
-fn userns(engine: &About) -> Option<String> {
+pub(super) fn userns(engine: &About) -> Option<String> {
     match (engine.kind, engine.rootless) {
         (EngineKind::Podman, true) => Some("keep-id".to_owned()),
         (EngineKind::Docker, true) => None,
@@ -141,8 +173,6 @@ fn mounts(config: &ContainerConfig, folder: &Folder) -> (Vec<Mount>, Vec<PathBuf
         mount(&config.work_tree, WORKSPACE.into(), false),
         mount(&config.home, HOME.into(), false),
         mount(folder.path(), folder::INSIDE.into(), true),
-        mount(&folder.users(), "/etc/passwd".into(), true),
-        mount(&folder.groups(), "/etc/group".into(), true),
     ];
     let mut unprotected = Vec::new();
     let masked = config.masks.iter().map(|path| (path, true));
@@ -165,7 +195,7 @@ fn is_beneath(path: &Path) -> bool {
 
 /// Whether a path of the work tree is a folder. `None` if it is not there, or if a link is on the way: the engine
 /// would follow it, to wherever the repository likes. Nothing runs in the workspace yet, so it stays as it is.
-fn plain(root: &Path, path: &Path) -> Option<bool> {
+pub(super) fn plain(root: &Path, path: &Path) -> Option<bool> {
     let mut at = root.to_owned();
     let mut is_folder = None;
     for part in path.components() {
@@ -182,7 +212,7 @@ fn plain(root: &Path, path: &Path) -> Option<bool> {
 }
 
 /// Not in the form `source:target`: file names may hold colons.
-fn mount(source: &Path, target: PathBuf, read_only: bool) -> Mount {
+pub(super) fn mount(source: &Path, target: PathBuf, read_only: bool) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
         source: Some(source.to_string_lossy().into_owned()),
@@ -192,12 +222,26 @@ fn mount(source: &Path, target: PathBuf, read_only: bool) -> Mount {
     }
 }
 
-fn signed(value: u64) -> i64 {
+/// A limit that was asked for and that the engine, by its own word, does not keep: where it cannot, it drops limits
+/// and makes the container all the same.
+pub(super) fn unkept(asked: &HostConfig, kept: &HostConfig) -> Option<&'static str> {
+    let limits = [
+        ("memory", asked.memory, kept.memory),
+        ("processes", asked.pids_limit, kept.pids_limit),
+        ("processor time", asked.nano_cpus, kept.nano_cpus),
+    ];
+    // Podman rounds
+    let keeps = |asked: i64, kept: Option<i64>| kept.is_some_and(|kept| (1..=asked).contains(&kept));
+    let unkept = limits.into_iter().find(|(_, asked, kept)| asked.is_some_and(|asked| !keeps(asked, *kept)));
+    unkept.map(|(name, ..)| name)
+}
+
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "it saturates, and nobody has nine billion processors")]
-fn nanos(cpus: f64) -> i64 {
+pub(super) fn nanos(cpus: f64) -> i64 {
     (cpus * 1e9) as i64
 }
 
@@ -250,11 +294,15 @@ mod tests {
             masks: Vec::new(),
             read_only: Vec::new(),
             certificates: None,
+            stage: Stage::Work,
+            root: false,
+            services: Vec::new(),
             limits: Limits { cpus: Some(1.5), memory: 7 << 20, processes: 9, ..Limits::default() },
         };
         let own = Owner::current();
         let (folder, _listener) = Folder::make(&config.folder, b"", b"", None, own).expect("it is made");
-        let (body, _) = container(&config, &about(EngineKind::Docker, false), &[], &folder);
+        let (docker, image) = (about(EngineKind::Docker, false), Image::default());
+        let (body, _) = container(&config, &docker, &image, &folder);
         assert_eq!(
             body.entrypoint.as_deref().and_then(<[_]>::first).map(String::as_str),
             Some("/.sortie/init")
@@ -269,9 +317,16 @@ mod tests {
             (host.auto_remove, host.readonly_rootfs, host.privileged),
             (Some(true), Some(true), Some(false))
         );
-        assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
+        assert_eq!((host.cap_drop, host.cap_add), (Some(vec!["ALL".to_owned()]), None));
         assert_eq!(host.security_opt, Some(vec!["no-new-privileges".to_owned()]));
         assert_eq!(host.cgroupns_mode, Some(HostConfigCgroupnsModeEnum::PRIVATE));
+        assert_eq!(host.ipc_mode.as_deref(), Some("private"));
+        assert_eq!(host.masked_paths, Some(MASKED.map(str::to_owned).into()));
+        assert_eq!(host.shm_size, Some(256 << 20));
+        assert_eq!(host.log_config.and_then(|log| log.typ).as_deref(), Some("none"));
+        let labels = [(TASK_LABEL, "task-222222"), (OWNER_LABEL, "me")];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(body.labels, Some(labels.into()));
         assert_eq!((host.memory, host.memory_swap), (Some(7 << 20), Some(7 << 20)));
         assert_eq!((host.pids_limit, host.nano_cpus), (Some(9), Some(1_500_000_000)));
         assert!(
@@ -284,6 +339,32 @@ mod tests {
             host.mounts.expect("some").into_iter().filter(|mount| mount.read_only != Some(true)).collect();
         let writable: Vec<_> = writable.iter().filter_map(|mount| mount.target.as_deref()).collect();
         assert_eq!(writable, [WORKSPACE, HOME]);
+        let lacking = About { lacks: vec!["memory", "processes"], ..about(EngineKind::Podman, true) };
+        let (body, _) = container(&config, &lacking, &image, &folder);
+        let host = body.host_config.expect("there is one");
+        assert_eq!((host.memory, host.pids_limit, host.nano_cpus), (None, None, Some(1_500_000_000)));
+        let set_up = ContainerConfig { stage: Stage::SetUp, root: true, ..config };
+        let (body, _) = container(&set_up, &docker, &image, &folder);
+        assert_eq!(body.user.as_deref(), Some("0:0"));
+        let host = body.host_config.expect("there is one");
+        assert_eq!((host.readonly_rootfs, host.network_mode.as_deref()), (Some(false), Some("none")));
+        assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
+        assert_eq!(host.cap_add, Some(OF_ROOT.map(str::to_owned).into()));
+        assert_eq!(host.security_opt, Some(vec!["no-new-privileges".to_owned()]));
+    }
+
+    #[test]
+    fn a_folder_in_memory_has_an_end_and_no_programs_of_roots_or_devices() {
+        let Owner { uid, gid } = Owner::current();
+        let common = "rw,nosuid,nodev,exec,size=8388608,mode=1777";
+        assert_eq!(
+            tmpfs_options(&about(EngineKind::Docker, false), 8 << 20),
+            format!("{common},nr_inodes=2048,uid={uid},gid={gid}")
+        );
+        assert_eq!(
+            tmpfs_options(&about(EngineKind::Podman, false), 8 << 20),
+            format!("{common},notmpcopyup")
+        );
     }
 
     #[test]

@@ -18,6 +18,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::meter::Meter;
 
+/// Bytes of a body that are read at a time, if as many come.
+const BUFFER: usize = 256 << 10;
+
 /// Bounds of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -42,7 +45,7 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let buffer = bounds.max_head.max(8192);
+    let buffer = bounds.max_head.max(BUFFER);
     let mut builder = http1::Builder::new();
     builder.max_headers(200).max_header_size(bounds.max_head).max_buf_size(buffer);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;

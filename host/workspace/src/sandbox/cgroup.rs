@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::process::{Pid, kill_process};
 use sortie_policy::ports::CommandLimit;
 
@@ -138,6 +138,30 @@ impl Drop for Cgroup {
     }
 }
 
+/// What cgroups there are here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroups {
+    /// The versions that are mounted.
+    pub mounted: Vec<u8>,
+    /// The version in which this process may make some that limit memory and processes, and below which folders; or
+    /// why it may not.
+    pub usable: Result<(u8, Vec<PathBuf>), String>,
+}
+
+impl Cgroups {
+    /// As this process finds them. Changes nothing.
+    pub fn find() -> Self {
+        let usable = Hierarchies::read().and_then(|found| {
+            let closed = found.parents.iter().find(|parent| access(*parent, Access::WRITE_OK).is_err());
+            match closed {
+                Some(closed) => Err(format!("this user may make none in `{}`", closed.display())),
+                None => Ok((if found.version == Version::One { 1 } else { 2 }, found.parents)),
+            }
+        });
+        Self { mounted: hierarchy::mounted(), usable }
+    }
+}
+
 /// Ends and removes the cgroups of hosts that were killed; returns how many. None where there are no cgroups to use.
 pub(super) fn sweep() -> usize {
     Hierarchies::read().map_or(0, |hierarchies| Cgroup::sweep(&hierarchies.parents))
@@ -214,6 +238,67 @@ fn write_if_there(directory: &Path, file: &str, value: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the kernel would hold of a cgroup of version 2, in a folder of ours.
+    fn fake(files: &[&str]) -> (tempfile::TempDir, PathBuf) {
+        let parent = tempfile::tempdir().expect("a folder");
+        let cgroup = parent.path().join("sortie-fake");
+        fs::create_dir(&cgroup).expect("made");
+        for file in files {
+            fs::write(cgroup.join(file), "").expect("written");
+        }
+        (parent, cgroup)
+    }
+
+    fn fill(parent: &Path, limits: &Limits) -> Cgroup {
+        let mut made =
+            Cgroup { directories: Vec::new(), locks: Vec::new(), cpus: false, counters: Arc::default() };
+        let hierarchies = Hierarchies { version: Version::Two, parents: vec![parent.to_owned()] };
+        made.fill(&hierarchies, "sortie-fake", limits).expect("it can be written");
+        made
+    }
+
+    #[test]
+    fn version_2_is_told_every_limit() {
+        let (parent, cgroup) = fake(&["memory.swap.max", "cpu.max", "memory.events", "pids.events"]);
+        let limits = Limits { memory: 7 << 20, processes: 33, cpus: Some(1.5), ..Limits::default() };
+        let made = fill(parent.path(), &limits);
+        let read = |file: &str| fs::read_to_string(cgroup.join(file)).expect("it is there");
+        assert_eq!(read("memory.max"), (7 << 20).to_string());
+        assert_eq!(read("memory.swap.max"), "0");
+        assert_eq!(read("pids.max"), "33");
+        assert_eq!(read("cpu.max"), "150000 100000");
+        assert!(made.limits_cpus());
+        made.add(4242).expect("it can be written");
+        assert_eq!(read("cgroup.procs"), "4242");
+    }
+
+    #[test]
+    fn version_2_names_the_limits_that_were_reached() {
+        let (parent, cgroup) = fake(&[]);
+        fs::write(cgroup.join("memory.events"), "max 1\noom 0\noom_kill 0\n").expect("written");
+        fs::write(cgroup.join("pids.events"), "max 0\n").expect("written");
+        let made = fill(parent.path(), &Limits::default());
+        let counters = made.counters();
+        let before = counters.now();
+        fs::write(cgroup.join("memory.events"), "max 9\noom 1\noom_kill 1\n").expect("written");
+        fs::write(cgroup.join("pids.events"), "max 1\n").expect("written");
+        let names: Vec<_> = counters.reached_since(&before).map(|reached| reached.limit.name()).collect();
+        assert_eq!(names, ["memory_bytes", "processes"]);
+    }
+
+    #[test]
+    fn version_2_without_processor_time_says_so() {
+        let (parent, _) = fake(&["memory.swap.max"]);
+        assert!(!fill(parent.path(), &Limits { cpus: Some(1.0), ..Limits::default() }).limits_cpus());
+    }
+
+    #[test]
+    fn version_2_is_ended_at_one_stroke() {
+        let (_parent, cgroup) = fake(&["cgroup.kill"]);
+        kill(&cgroup);
+        assert_eq!(fs::read_to_string(cgroup.join("cgroup.kill")).expect("it is there"), "1");
+    }
 
     #[test]
     fn only_what_a_dead_host_of_ours_left_is_abandoned() {

@@ -28,10 +28,10 @@ pub enum SandboxError {
         wanted: u32,
     },
     /// A limit was asked for that this machine cannot keep.
-    #[error("this machine cannot limit {limit}: {reason}")]
+    #[error("this machine cannot limit {}: {reason}; to do without, `--accept {}`", limit.limit(), limit.name())]
     Unenforceable {
         /// The limit.
-        limit: &'static str,
+        limit: super::Reduced,
         /// Why not.
         reason: String,
     },

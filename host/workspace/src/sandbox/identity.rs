@@ -22,6 +22,13 @@ pub struct Owner {
     pub gid: u32,
 }
 
+/// As `UID:GID`.
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
+}
+
 impl Owner {
     /// For the running process: [`BOX_ID`] if it is root, else its own user and group.
     pub fn current() -> Self {

@@ -24,6 +24,11 @@ impl Life {
         Self { helper, cgroup }
     }
 
+    /// The helper's number.
+    pub(super) fn process(&self) -> i32 {
+        i32::try_from(self.helper.id()).expect("numbers of processes are positive and small")
+    }
+
     /// Puts the helper, and all that it starts from now on, under the limits.
     pub(super) fn limit(&self) -> io::Result<()> {
         self.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.add(self.helper.id()))

@@ -19,6 +19,8 @@ pub struct Limits {
     pub file: u64,
     /// Open files of one process; the machine's own limit if that is lower. 65536.
     pub open_files: u64,
+    /// What of these the operator does without where nobody can keep it. Nothing.
+    pub accepted: Accepted,
 }
 
 impl Default for Limits {
@@ -31,6 +33,71 @@ impl Default for Limits {
             shared_memory: 256 << 20,
             file: 16 << 30,
             open_files: 65536,
+            accepted: Accepted::default(),
+        }
+    }
+}
+
+/// A limit that nobody keeps. A workspace without one is refused, unless the operator accepts it by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduced {
+    /// No limit of memory.
+    Memory,
+    /// No limit of processes.
+    Processes,
+    /// No limit of processor time.
+    Cpus,
+}
+
+impl Reduced {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Processes, Self::Cpus];
+
+    /// The name to accept it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "no-memory-limit",
+            Self::Processes => "no-process-limit",
+            Self::Cpus => "no-cpu-limit",
+        }
+    }
+
+    /// What is not limited, in words.
+    pub fn limit(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Processes => "processes",
+            Self::Cpus => "processor time",
+        }
+    }
+}
+
+/// What an operator does without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    memory: bool,
+    processes: bool,
+    cpus: bool,
+}
+
+impl Accepted {
+    /// This one as well.
+    #[must_use]
+    pub fn and(mut self, reduced: Reduced) -> Self {
+        match reduced {
+            Reduced::Memory => self.memory = true,
+            Reduced::Processes => self.processes = true,
+            Reduced::Cpus => self.cpus = true,
+        }
+        self
+    }
+
+    /// Whether this one was accepted.
+    pub fn has(self, reduced: Reduced) -> bool {
+        match reduced {
+            Reduced::Memory => self.memory,
+            Reduced::Processes => self.processes,
+            Reduced::Cpus => self.cpus,
         }
     }
 }
@@ -44,6 +111,8 @@ pub enum Keeper {
     /// init looking at the sum ten times a second and killing the largest process when it is over.
     /// Memory that no process maps (`memfd_create`, System V segments, what sockets hold) is not counted then.
     Process,
+    /// Nobody, which was accepted.
+    Nobody,
 }
 
 /// Who keeps which limit on this machine.
@@ -57,4 +126,38 @@ pub struct Enforced {
     pub cpus: bool,
     /// The version of Landlock's interface that applies; none if the kernel has none.
     pub landlock: Option<u32>,
+}
+
+impl Enforced {
+    /// Which of these limits nobody keeps.
+    pub fn reduced(self, limits: &Limits) -> impl Iterator<Item = Reduced> {
+        let cpus = limits.cpus.is_some();
+        Reduced::ALL.into_iter().filter(move |reduced| match reduced {
+            Reduced::Memory => self.memory == Keeper::Nobody,
+            Reduced::Processes => self.processes == Keeper::Nobody,
+            Reduced::Cpus => cpus && !self.cpus,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_accepted_is_that_and_nothing_else() {
+        for one in Reduced::ALL {
+            let accepted = Accepted::default().and(one);
+            assert!(Reduced::ALL.into_iter().all(|other| accepted.has(other) == (one == other)), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn processor_time_is_missed_by_who_asked_for_it_alone() {
+        let enforced =
+            Enforced { memory: Keeper::Process, processes: Keeper::Nobody, cpus: false, landlock: None };
+        let reduced = |cpus| enforced.reduced(&Limits { cpus, ..Limits::default() }).collect::<Vec<_>>();
+        assert_eq!(reduced(None), [Reduced::Processes]);
+        assert_eq!(reduced(Some(1.0)), [Reduced::Processes, Reduced::Cpus]);
+    }
 }

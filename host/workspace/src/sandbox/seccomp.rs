@@ -89,8 +89,9 @@ const DENIED: &[i64] = &[
     libc::SYS_uselib,
     #[cfg(target_arch = "x86_64")]
     libc::SYS__sysctl,
-    // `open_tree_attr`, newer than libc's tables; the same number everywhere.
+    // `open_tree_attr` and `file_setattr`, newer than libc's tables; the same numbers everywhere.
     467,
+    469,
 ];
 
 /// Flags of `clone` that make a namespace. `CLONE_NEWTIME` shares its bit with the signal number there.
@@ -107,6 +108,11 @@ const NAMESPACES: [i32; 7] = [
 /// Terminal controls that put words into the mouth of who sits at one, or load a line discipline.
 const TIOCLINUX: u64 = 0x541c;
 const TIOCSETD: u64 = 0x5423;
+
+/// What takes a file out of its project, and with it out of its quota: `FS_IOC_FSSETXATTR` and `FS_IOC_SETFLAGS`. The
+/// kernel allows that to a file's owner wherever there is no user namespace, as in most containers.
+const FSSETXATTR: u64 = 0x401c_5820;
+const SETFLAGS: u64 = 0x4008_6602;
 
 /// Sockets that a build needs. The rest (VSOCK, ALG, PACKET, …) has parts that no network namespace holds.
 const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
@@ -136,11 +142,17 @@ fn failure(error: &dyn std::fmt::Display) -> Failure {
     Failure { step: format!("restrict its system calls ({error})"), errno: 0 }
 }
 
-fn filters() -> Result<[BpfProgram; 3], seccompiler::BackendError> {
+fn filters() -> Result<[BpfProgram; 4], seccompiler::BackendError> {
     // `clone3` has its flags in memory, where no filter can see them. "No such call" makes every libc use
     // `clone`, whose flags are an argument.
     let hidden = Rules::from([(libc::SYS_clone3, Vec::new())]);
-    Ok([compile(denied()?, libc::EPERM)?, compile(hidden, libc::ENOSYS)?, foreign_numbers()])
+    // Programs that add users give up if auditing is there and not for them, and go on where a kernel has none.
+    let audit = all([
+        condition(0, Width::Dword, Op::Eq, u64::from(libc::AF_NETLINK.unsigned_abs()))?,
+        condition(2, Width::Dword, Op::Eq, u64::from(libc::NETLINK_AUDIT.unsigned_abs()))?,
+    ])?;
+    let audit = compile(Rules::from([(libc::SYS_socket, vec![audit])]), libc::EPROTONOSUPPORT)?;
+    Ok([compile(denied()?, libc::EPERM)?, compile(hidden, libc::ENOSYS)?, audit, foreign_numbers()])
 }
 
 fn compile(rules: Rules, errno: i32) -> Result<BpfProgram, seccompiler::BackendError> {
@@ -157,11 +169,11 @@ fn denied() -> Result<Rules, seccompiler::BackendError> {
         namespaces.push(all([condition(0, Width::Qword, Op::MaskedEq(flag), flag)?])?);
     }
     rules.insert(libc::SYS_clone, namespaces);
-    let mut terminal = Vec::new();
-    for request in [libc::TIOCSTI, TIOCLINUX, TIOCSETD] {
-        terminal.push(all([condition(1, Width::Dword, Op::Eq, request)?])?);
+    let mut controls = Vec::new();
+    for request in [libc::TIOCSTI, TIOCLINUX, TIOCSETD, FSSETXATTR, SETFLAGS] {
+        controls.push(all([condition(1, Width::Dword, Op::Eq, request)?])?);
     }
-    rules.insert(libc::SYS_ioctl, terminal);
+    rules.insert(libc::SYS_ioctl, controls);
     // Whoever has a process's user may set its limits: without descriptors, process 1 and the keepers would be blind.
     rules.insert(libc::SYS_prlimit64, vec![all([condition(0, Width::Dword, Op::Ne, 0)?])?]);
     rules.insert(libc::SYS_socket, sockets()?);
@@ -172,7 +184,8 @@ fn denied() -> Result<Rules, seccompiler::BackendError> {
     Ok(rules)
 }
 
-/// All families but ours, and of netlink all but the plain questions about interfaces and addresses.
+/// All families but ours, and of netlink all but the plain questions about interfaces and addresses. Auditing has a
+/// filter of its own.
 fn sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     let mut others = Vec::new();
     for family in FAMILIES {
@@ -180,7 +193,12 @@ fn sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     }
     let netlink = u64::from(libc::AF_NETLINK.unsigned_abs());
     let route = u64::from(libc::NETLINK_ROUTE.unsigned_abs());
-    let netlink = [condition(0, Width::Dword, Op::Eq, netlink)?, condition(2, Width::Dword, Op::Ne, route)?];
+    let audit = u64::from(libc::NETLINK_AUDIT.unsigned_abs());
+    let netlink = [
+        condition(0, Width::Dword, Op::Eq, netlink)?,
+        condition(2, Width::Dword, Op::Ne, route)?,
+        condition(2, Width::Dword, Op::Ne, audit)?,
+    ];
     Ok(vec![SeccompRule::new(others)?, all(netlink)?])
 }
 

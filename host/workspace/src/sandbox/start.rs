@@ -15,7 +15,7 @@ use sortie_init::protocol::READY;
 
 use super::cgroup::Cgroup;
 use super::life::Life;
-use super::limits::{Enforced, Keeper};
+use super::limits::{Enforced, Keeper, Reduced};
 use super::plan::{HELPER_ARGUMENT, MAX_REPORT, Plan, Report};
 use super::{Sandbox, SandboxConfig, SandboxError, environment, layout};
 use crate::client::Client;
@@ -83,9 +83,9 @@ impl Drop for Guard {
 fn enforced(config: &SandboxConfig, cgroup: Result<&Cgroup, &str>) -> Result<Enforced, SandboxError> {
     let keeper = if cgroup.is_ok() { Keeper::Cgroup } else { Keeper::Process };
     let cpus = cgroup.is_ok_and(Cgroup::limits_cpus);
-    if config.limits.cpus.is_some() && !cpus {
+    if config.limits.cpus.is_some() && !cpus && !config.limits.accepted.has(Reduced::Cpus) {
         let reason = cgroup.err().unwrap_or("its cgroups have no processor time to give out");
-        return Err(SandboxError::Unenforceable { limit: "processor time", reason: reason.to_owned() });
+        return Err(SandboxError::Unenforceable { limit: Reduced::Cpus, reason: reason.to_owned() });
     }
     Ok(Enforced { memory: keeper, processes: keeper, cpus, landlock: None })
 }

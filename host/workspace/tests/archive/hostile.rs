@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
-use sortie_workspace::archive::{ArchiveError, UnpackLimits, What};
+use sortie_workspace::archive::{ArchiveError, Contents, UnpackLimits, What};
 
-use crate::support::{Forged, Ground};
+use crate::support::{Forged, Ground, manifest};
 
 const LIMITS: UnpackLimits = UnpackLimits { bytes: 1 << 20, entries: 50 };
 
@@ -163,6 +163,81 @@ fn one_that_is_cut_off_damaged_or_has_no_manifest_is_refused() {
         let to = ground.path("back");
         assert!(ground.archives.restore(&ground.task, What::All, &to, None, LIMITS).is_err());
         assert!(!to.exists());
+    }
+}
+
+#[test]
+fn one_flipped_bit_in_a_file_is_found() {
+    let ground = Ground::new();
+    // bytes that cannot be packed lie in the archive as they are
+    let noise: Vec<u8> = (0..50_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    ground.forge(|forged| {
+        forged.entry(b'5', b"workspace/", b"", b"");
+        forged.entry(b'0', b"workspace/noise", b"", &noise);
+    });
+    let path = ground.archives.path(&ground.task);
+    let mut bytes = fs::read(&path).expect("is read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).expect("is written");
+    let to = ground.path("back");
+    assert!(ground.archives.restore(&ground.task, What::All, &to, None, LIMITS).is_err());
+    assert!(!to.exists());
+}
+
+#[test]
+fn what_follows_the_end_or_is_passed_over_is_bounded_too() {
+    let error = refused(|forged| {
+        forged.entry(b'5', b"workspace/", b"", b"");
+        forged.raw(&[0; 1024]);
+        for _ in 0..64 {
+            forged.raw(&[b'x'; 64 << 10]);
+        }
+    });
+    assert!(error.contains("goes on after its end"), "{error}");
+    let ground = Ground::new();
+    ground.forge(|forged| {
+        forged.header(b'0', b"journal.jsonl", b"", 1 << 32);
+        for _ in 0..64 {
+            forged.raw(&[0; 64 << 10]);
+        }
+    });
+    let to = ground.path("back");
+    let error = ground.archives.restore(&ground.task, What::Workspace, &to, None, LIMITS);
+    let error = error.expect_err("is refused").to_string();
+    assert!(error.contains("more than 1048576 bytes"), "{error}");
+    assert!(!to.exists());
+}
+
+#[test]
+fn a_manifest_that_is_too_large_or_of_another_format_and_a_frame_that_wants_too_much_memory_are_refused() {
+    let ground = Ground::new();
+    let refused = || ground.archives.manifest(&ground.task).expect_err("is refused").to_string();
+    ground.forge_bare(20, |forged| {
+        forged.header(b'0', b"manifest.json", b"", (8 << 20) + 1);
+        forged.raw(&[b' '; 64 << 10]);
+    });
+    assert!(refused().contains("does not begin with a manifest"), "{}", refused());
+    let mut other = serde_json::json!(manifest(&ground.task, Contents::default()));
+    other["format"] = 2.into();
+    let other = other.to_string();
+    ground.forge_bare(20, |forged| forged.entry(b'0', b"manifest.json", b"", other.as_bytes()));
+    assert!(refused().contains("it has format 2"), "{}", refused());
+    let good = serde_json::json!(manifest(&ground.task, Contents::default())).to_string();
+    for (window, is_good) in [(27, true), (28, false)] {
+        ground.forge_bare(window, |forged| forged.entry(b'0', b"manifest.json", b"", good.as_bytes()));
+        assert_eq!(ground.archives.manifest(&ground.task).is_ok(), is_good, "{window}");
+    }
+}
+
+#[test]
+fn folders_and_links_have_no_content() {
+    for kind in *b"25" {
+        let error = refused(|forged| {
+            forged.entry(b'5', b"workspace/", b"", b"");
+            forged.entry(kind, b"workspace/thing", b"target", b"content");
+        });
+        assert!(error.contains("has content"), "{}: {error}", kind as char);
     }
 }
 

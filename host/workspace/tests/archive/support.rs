@@ -42,6 +42,16 @@ impl Ground {
         limits: PackLimits,
         masked: impl Fn(&Path) -> bool + Sync,
     ) -> Result<Manifest, ArchiveError> {
+        self.pack_while(limits, masked, || {})
+    }
+
+    /// The same while something happens between the two walks.
+    pub(crate) fn pack_while(
+        &self,
+        limits: PackLimits,
+        masked: impl Fn(&Path) -> bool + Sync,
+        happens: impl FnOnce(),
+    ) -> Result<Manifest, ArchiveError> {
         let mut journal = tempfile::tempfile().expect("a file");
         journal.write_all(b"{\"seq\":1}\n").expect("is written");
         let parts = Parts {
@@ -51,17 +61,29 @@ impl Ground {
             diff: &self.path("changes.diff"),
             blobs: &self.path("blobs"),
         };
-        self.archives.write(&self.task, &parts, limits, |contents| manifest(&self.task, contents))
+        self.archives.write(&self.task, &parts, limits, |contents| {
+            happens();
+            manifest(&self.task, contents)
+        })
     }
 
     /// Puts an archive there that nobody of ours wrote: a good manifest, then what `fill` adds.
     pub(crate) fn forge(&self, fill: impl FnOnce(&mut Forged)) {
+        let text = serde_json::to_vec(&manifest(&self.task, Contents::default())).expect("serialises");
+        self.forge_bare(20, |forged| {
+            forged.entry(b'0', b"manifest.json", b"", &text);
+            fill(forged);
+        });
+    }
+
+    /// The same without a manifest; who reads it needs two to the power of `window` bytes.
+    pub(crate) fn forge_bare(&self, window: u32, fill: impl FnOnce(&mut Forged)) {
         let path = self.archives.path(&self.task);
         fs::create_dir_all(path.parent().expect("it has one")).expect("is made");
-        let out = zstd::Encoder::new(File::create(path).expect("is made"), 1).expect("begins");
+        let mut out = zstd::Encoder::new(File::create(path).expect("is made"), 1).expect("begins");
+        out.include_checksum(true).expect("is set");
+        out.window_log(window).expect("is set");
         let mut forged = Forged(out);
-        let text = serde_json::to_vec(&manifest(&self.task, Contents::default())).expect("serialises");
-        forged.entry(b'0', b"manifest.json", b"", &text);
         fill(&mut forged);
         forged.0.write_all(&[0; 1024]).expect("is written");
         forged.0.finish().expect("ends");
@@ -80,6 +102,7 @@ pub(crate) fn manifest(task: &TaskId, contents: Contents) -> Manifest {
         branch: "sortie/a".into(),
         workspace: "sandbox".into(),
         image: None,
+        image_id: None,
         components: Vec::new(),
         settings: json!({}),
         report: json!({}),

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, sym
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use sortie_workspace::archive::{ArchiveError, PackLimits, Retention, UnpackLimits, What};
 
 use crate::support::{Ground, LIMITS};
@@ -116,6 +116,27 @@ fn files_that_are_too_large_sparse_or_not_are_left_out_and_named() {
 }
 
 #[test]
+fn what_lies_too_deep_to_be_restored_is_left_out_and_the_rest_comes_back() {
+    let ground = Ground::new();
+    fs::write(ground.tree("plain"), "x").expect("is written");
+    // name by name, as a command can that enters each folder: 25 times 201 bytes are more than a path may have
+    let mut folder = rustix::fs::open(ground.path("tree"), OFlags::DIRECTORY, Mode::empty()).expect("opens");
+    let name = "d".repeat(200);
+    for _ in 0..25 {
+        rustix::fs::mkdirat(&folder, &name, Mode::from_raw_mode(0o700)).expect("is made");
+        folder = rustix::fs::openat(&folder, &name, OFlags::DIRECTORY, Mode::empty()).expect("opens");
+    }
+    let manifest = ground.pack(LIMITS, all).expect("is written");
+    assert!(manifest.contents.is_partial() && manifest.contents.left_out.len() == 1, "{manifest:?}");
+    let to = ground.path("back");
+    ground
+        .archives
+        .restore(&ground.task, What::Workspace, &to, None, UnpackLimits::default())
+        .expect("what was written can be restored");
+    assert_eq!(fs::read_to_string(to.join("plain")).expect("is there"), "x");
+}
+
+#[test]
 fn too_many_files_or_too_large_an_archive_leave_what_was_there_before() {
     let ground = Ground::new();
     fs::write(ground.tree("first"), "first").expect("is written");
@@ -134,12 +155,47 @@ fn too_many_files_or_too_large_an_archive_leave_what_was_there_before() {
 }
 
 #[test]
+fn a_workspace_that_changes_meanwhile_gives_no_archive() {
+    let ground = Ground::new();
+    fs::write(ground.tree("file"), "x").expect("is written");
+    let changed = ground.pack_while(LIMITS, all, || fs::write(ground.tree("new"), "x").expect("is written"));
+    assert!(changed.expect_err("it has changed").to_string().contains("changed meanwhile"));
+    assert_eq!(ground.archives.list().expect("is read"), []);
+    assert_eq!(fs::read_dir(ground.path("archives")).expect("is read").count(), 0);
+}
+
+#[test]
+fn what_is_restored_belongs_to_whom_it_is_for() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let ground = Ground::new();
+    fs::create_dir(ground.tree("folder")).expect("is made");
+    fs::write(ground.tree("folder/file"), "x").expect("is written");
+    symlink("/etc/passwd", ground.tree("link")).expect("is linked");
+    ground.pack(LIMITS, all).expect("is written");
+    let to = ground.path("back");
+    let owner = Some((65432, 65433));
+    ground
+        .archives
+        .restore(&ground.task, What::Workspace, &to, owner, UnpackLimits::default())
+        .expect("is restored");
+    for path in [to.clone(), to.join("folder"), to.join("folder/file"), to.join("link")] {
+        let found = fs::symlink_metadata(&path).expect("is there");
+        assert_eq!((found.uid(), found.gid()), (65432, 65433), "{}", path.display());
+    }
+    assert_eq!(fs::metadata("/etc/passwd").expect("is there").uid(), 0);
+}
+
+#[test]
 fn archives_are_listed_removed_and_kept_by_the_rules() {
     let ground = Ground::new();
     assert_eq!(ground.archives.list().expect("none is no error"), []);
     ground.pack(LIMITS, all).expect("is written");
     let folder = ground.path("archives");
     assert_eq!(fs::metadata(&folder).expect("is there").mode() & 0o777, 0o700);
+    let archive = ground.archives.path(&ground.task);
+    assert_eq!(fs::metadata(archive).expect("is there").mode() & 0o777, 0o600);
     fs::write(folder.join("notes.txt"), "mine").expect("is written");
     let listed = ground.archives.list().expect("is read");
     assert_eq!(listed.len(), 1);

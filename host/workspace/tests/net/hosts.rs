@@ -175,6 +175,35 @@ async fn another_port_of_an_allowed_host_is_refused() {
 }
 
 #[tokio::test]
+async fn methods_of_a_rule_hold_for_requests_and_let_no_tunnel_through() {
+    let server = Canned::saying("ok").await;
+    let mut wire = FakeWire::to(server.address);
+    for _ in 0..3 {
+        wire = wire.answer("a.example", &["8.8.8.8"]);
+    }
+    let (_, wire, running) = over("GET+HEAD@a.example,b.example", wire).await;
+    let send = async |method: &str, url: &str| {
+        let head = format!("{method} {url} HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n");
+        running.send(&format!("{head}Connection: close\r\n\r\n")).await
+    };
+    assert_eq!(status(&send("GET", "http://a.example/").await), "200");
+    assert_eq!(status(&send("HEAD", "http://a.example/").await), "200");
+    for method in ["POST", "PUT", "DELETE", "get", "PATCH"] {
+        let refused = send(method, "http://a.example/").await;
+        assert_eq!(status(&refused), "403", "{method}: {refused}");
+        assert!(refused.contains("names other methods for this host"), "{method}: {refused}");
+    }
+    let refused = send("POST", "http://a.example/").await;
+    assert!(refused.contains("--network GET+HEAD@a.example,b.example,POST@a.example`"), "{refused}");
+    let refused = running.connect("a.example:443").await;
+    assert_eq!(status(&refused), "403", "{refused}");
+    assert!(refused.contains("a tunnel (CONNECT, as for https) hides them"), "{refused}");
+    assert!(refused.contains("--network GET+HEAD@a.example,b.example,a.example`"), "{refused}");
+    assert_eq!(server.seen().len(), 2);
+    assert_eq!(wire.connected(), ["8.8.8.8:80", "8.8.8.8:80"]);
+}
+
+#[tokio::test]
 async fn registries_are_reached_once_they_are_known_and_only_at_public_addresses() {
     let server = Canned::saying("ok").await;
     let wire = FakeWire::to(server.address)

@@ -81,6 +81,27 @@ async fn a_permit_for_one_request_sends_no_other() {
 }
 
 #[tokio::test]
+async fn methods_of_a_rule_hold_for_tools_over_https_too() {
+    let world = World::under("GET@a.example,POST@b.example:8443");
+    let asked = |method: &str, url: &str| {
+        let action = action(method, url);
+        let gate = Arc::clone(&world.gate);
+        async move { gate.permit(&sortie_core::Actor::Agent, action).await.map(drop).map_err(|no| no.to_string()) }
+    };
+    asked("GET", "https://a.example/x").await.expect("is allowed");
+    asked("POST", "https://b.example:8443/").await.expect("is allowed");
+    for (method, url) in
+        [("POST", "https://a.example/x"), ("GET", "https://b.example:8443/"), ("POST", "https://b.example/")]
+    {
+        let refused = asked(method, url).await.expect_err("is refused");
+        assert!(
+            refused.contains("the network rule of this phase is `GET@a.example,POST@b.example:8443`"),
+            "{refused}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn refuses_a_permit_of_another_gate() {
     let server = Canned::saying("secret").await;
     let rule = server.address.to_string();

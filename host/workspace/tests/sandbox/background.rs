@@ -171,6 +171,21 @@ async fn a_terminal_in_the_background_takes_keys() {
 }
 
 #[tokio::test]
+async fn input_that_a_background_command_does_not_read_is_an_error_and_leaves_it_alive() {
+    let ports = Ports::open(CommandLimits::default()).await;
+    let seconds = seconds();
+    let mut process = ports
+        .spawn(Exec { background: true, stdin: true, ..shell(&format!("exec sleep {seconds}")) })
+        .await
+        .expect("it starts");
+    let written = process.write(&vec![b'x'; 1 << 20]).await.expect_err("nobody reads it");
+    assert_eq!(written.code, ErrorCode::Unavailable);
+    assert!(written.message.contains("does not read"), "{written}");
+    process.detach().await.expect("there is room");
+    assert_eq!(sleepers(&seconds).len(), 1);
+}
+
+#[tokio::test]
 async fn a_flood_of_small_pieces_keeps_its_tail_and_says_how_much_is_missing() {
     let ports = Ports::open(CommandLimits::default()).await;
     // lines of 9 bytes, now on the one stream and now on the other

@@ -6,7 +6,7 @@ use rustix::process::{Signal, kill_process};
 use sortie_policy::ports::Exit;
 use sortie_workspace::client::Stdin;
 
-use crate::support::{Box, eventually, outcome, sleepers};
+use crate::support::{Box, eventually, outcome, prober, sleepers};
 
 /// Starts a process that leaves group, session and environment behind, and outlives its parents.
 const RUNAWAY: &str = "env -i setsid sh -c 'sleep 77777 & sleep 77777 & wait' & (setsid sleep 77777 &) & ";
@@ -131,6 +131,27 @@ async fn stopping_everybody_stops_no_further_command() {
     assert_eq!(outcome(&mut running).await.exit, Exit::Signal(9));
     assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");
     nothing_is_left(&inside).await;
+}
+
+#[tokio::test]
+async fn who_stops_commands_before_they_are_themselves_holds_up_nothing_for_ever() {
+    let inside = Box::start().await;
+    let attack = inside.spec(&[prober(), "--probe", "stop-newborn"]);
+    let mut attack = inside.spawn(&attack, Stdin::Pipe).await;
+    // a keeper that is there already: one that is born later is itself stopped, and ends for that
+    assert_eq!(inside.sh("echo first").await.stdout, "first\n");
+    attack.write(b"go\n").await.expect("it reads");
+    assert!(attack.next(crate::support::LONG).await.expect("it runs").is_some());
+    let mut victim = inside.spec(&["true"]);
+    // for those that are stopped too late
+    victim.timeout = Duration::from_millis(100);
+    let mut ends = Vec::new();
+    while ends.len() < 100 && !ends.contains(&Exit::Signal(9)) {
+        let mut running = inside.spawn(&victim, Stdin::Null).await;
+        ends.push(outcome(&mut running).await.exit);
+    }
+    drop(attack);
+    assert_eq!(inside.sh("echo alive").await.stdout, "alive\n", "after {ends:?}");
 }
 
 #[tokio::test]

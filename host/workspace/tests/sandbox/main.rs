@@ -8,13 +8,17 @@
 mod background;
 mod commands;
 mod containers;
+mod disk;
 mod escape;
 mod folders;
 mod images;
 mod kills;
 mod limits;
+mod network;
 mod plain_user;
 mod ports;
 mod probes;
+mod quotas;
 mod state;
+mod storms;
 mod support;

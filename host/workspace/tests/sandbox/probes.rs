@@ -36,6 +36,7 @@ pub(crate) fn run(arguments: &[String]) -> ! {
         ["connect-path", path] => UnixStream::connect(path).map(drop),
         ["trace", "parent"] => trace(std::os::unix::process::parent_id()),
         ["trace", pid] => trace(pid.parse().expect("a number")),
+        ["stop-newborn"] => stop_newborn(),
         ["secure-bits"] => secure_bits(),
         ["datagram", address] => datagram(address),
         ["abstract", name] => abstract_socket(name),
@@ -183,6 +184,9 @@ pub(crate) const REFUSED: &[&str] = &[
     "nfsservctl",
     "vhangup",
     "open_tree_attr",
+    "file_setattr",
+    "fssetxattr",
+    "setflags",
     "keyctl",
     "add_key",
     "request_key",
@@ -243,6 +247,23 @@ pub(crate) const REFUSED: &[&str] = &[
     "mknod-block-old",
 ];
 
+/// Once a line has come, stops every process that is born from then on, as early as it can.
+fn stop_newborn() -> io::Result<()> {
+    io::stdin().read_line(&mut String::new())?;
+    let all = sortie_init::processes::all().into_iter();
+    let mut last = all.map(|process| process.pid).max().expect("at least this one");
+    println!("up");
+    loop {
+        // numbers are given out one after the other
+        for pid in last + 1..last + 64 {
+            let pid = rustix::process::Pid::from_raw(pid).expect("it is positive");
+            if rustix::process::kill_process(pid, rustix::process::Signal::STOP).is_ok() {
+                last = pid.as_raw_pid();
+            }
+        }
+    }
+}
+
 fn system_call(name: &str) -> io::Result<()> {
     let null = 0usize;
     match name {
@@ -276,6 +297,9 @@ fn system_call(name: &str) -> io::Result<()> {
         "nfsservctl" => call!(libc::SYS_nfsservctl, 0xffff, null, null),
         "vhangup" => hang_up(),
         "open_tree_attr" => call!(467, -1, NOWHERE.as_ptr(), 0xffff, null, 0usize),
+        "file_setattr" => call!(469, -1, null, null, 0usize, 0xffff),
+        "fssetxattr" => call!(libc::SYS_ioctl, -1, 0x401c_5820, null),
+        "setflags" => call!(libc::SYS_ioctl, -1, 0x4008_6602, null),
         "clone3" => call!(libc::SYS_clone3, null, 0),
         "keyctl" => call!(libc::SYS_keyctl, 0xffff, 0, 0, 0, 0),
         "add_key" => call!(libc::SYS_add_key, null, null, null, 0, 0),

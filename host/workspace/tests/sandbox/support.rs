@@ -70,7 +70,10 @@ pub(crate) struct Folders {
 
 impl Folders {
     pub(crate) fn new() -> Self {
-        let outside = tempfile::tempdir().expect("temporary folders can be made");
+        Self::under(tempfile::tempdir().expect("temporary folders can be made"))
+    }
+
+    pub(crate) fn under(outside: tempfile::TempDir) -> Self {
         let folder = |name: &str| {
             let path = outside.path().join(name);
             std::fs::create_dir(&path).expect("the folder is new");

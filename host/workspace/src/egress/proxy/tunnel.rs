@@ -19,8 +19,9 @@ use crate::egress::meter::{Meter, Metered};
 use crate::egress::reach::spent;
 use crate::egress::target::Target;
 
-/// Bytes that are under way in each direction.
-const BUFFER: usize = 32 << 10;
+/// Bytes that are under way in each direction: as many as the kernel hands over
+/// at a time.
+const BUFFER: usize = 64 << 10;
 
 /// Connects, answers, and leaves the tunnel to a task of its own, which ends
 /// with the proxy, when both sides are done, or when nothing moves.

@@ -25,7 +25,10 @@ impl Hierarchies {
     /// Why there are none to use, in words.
     pub(super) fn read() -> Result<Self, String> {
         let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("`{path}`: {error}"));
-        let mounts = Mounts { mounts: &read("/proc/self/mountinfo")?, own: &read("/proc/self/cgroup")? };
+        Self::of(&Mounts { mounts: &read("/proc/self/mountinfo")?, own: &read("/proc/self/cgroup")? })
+    }
+
+    fn of(mounts: &Mounts<'_>) -> Result<Self, String> {
         if let Some(parent) = mounts.unified().and_then(|(own, root)| delegated(&own, &root)) {
             return Ok(Self { version: Version::Two, parents: vec![parent] });
         }
@@ -37,6 +40,18 @@ impl Hierarchies {
             _ => Err("no cgroup above this process lets it limit memory and processes".to_owned()),
         }
     }
+}
+
+/// The versions that are mounted here, the old one first.
+pub(super) fn mounted() -> Vec<u8> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = Mounts { mounts: &mounts, own: "" };
+    let is_there = |kind| mounts.mount(kind, |_| true).is_some();
+    [(1, "cgroup"), (2, "cgroup2")]
+        .into_iter()
+        .filter(|(_, kind)| is_there(kind))
+        .map(|(version, _)| version)
+        .collect()
 }
 
 /// The cgroups of a process that count memory and processes, of either version, if they are mounted here.
@@ -134,6 +149,50 @@ mod tests {
 
     fn mounts() -> Mounts<'static> {
         Mounts { mounts: MOUNTS, own: OWN }
+    }
+
+    /// A hierarchy of version 2 in folders of ours: a slice with controllers, and in it the scope that we are in.
+    struct Fake {
+        folder: tempfile::TempDir,
+        mounts: String,
+    }
+
+    impl Fake {
+        fn new(controllers: &str) -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let scope = folder.path().join("my.slice/run.scope");
+            fs::create_dir_all(&scope).expect("made");
+            let slice = folder.path().join("my.slice");
+            for cgroup in [folder.path(), &slice, &scope] {
+                fs::write(cgroup.join("cgroup.procs"), "").expect("written");
+                fs::write(cgroup.join("cgroup.subtree_control"), "").expect("written");
+            }
+            fs::write(slice.join("cgroup.subtree_control"), format!("{controllers}\n")).expect("written");
+            let mounts = format!("30 23 0:26 / {} rw - cgroup2 cgroup2 rw\n", folder.path().display());
+            Self { folder, mounts }
+        }
+
+        fn read(&self) -> Result<Hierarchies, String> {
+            Hierarchies::of(&Mounts { mounts: &self.mounts, own: "0::/my.slice/run.scope\n" })
+        }
+    }
+
+    #[test]
+    fn of_version_2_the_nearest_above_is_taken_that_gives_the_controllers_to_its_children() {
+        let fake = Fake::new("cpu memory pids");
+        let slice = fake.folder.path().join("my.slice");
+        assert_eq!(fake.read(), Ok(Hierarchies { version: Version::Two, parents: vec![slice] }));
+    }
+
+    #[test]
+    fn without_delegation_there_is_none_of_version_2() {
+        for controllers in ["", "cpu memory", "pids", "memory_pressure pids"] {
+            assert!(Fake::new(controllers).read().is_err(), "{controllers}");
+        }
+        let fake = Fake::new("memory pids");
+        // a list that processes cannot be moved into is no delegation: the kernel wants the common ancestor's
+        fs::remove_file(fake.folder.path().join("my.slice/cgroup.procs")).expect("it is there");
+        assert!(fake.read().is_err());
     }
 
     #[test]

@@ -1,0 +1,231 @@
+//! What a Dockerfile would have the engine fetch by itself.
+//!
+//! The steps of a build have no network but the proxy. Two instructions work in the engine, on the host's network:
+//! `FROM`, whose images we have it pull beforehand, and `ADD` of an address, which could name anything that the host
+//! reaches; so that is refused, in the file and in what the images it starts from make it do.
+
+use std::collections::BTreeMap;
+
+use sortie_core::text::one_line;
+
+/// The image of nothing.
+const SCRATCH: &str = "scratch";
+
+/// The instructions, each in one line: its word in capitals, and the rest.
+#[derive(Debug)]
+pub(super) struct Dockerfile {
+    instructions: Vec<(String, String)>,
+}
+
+impl Dockerfile {
+    /// Reads a file as the engine's builder does: comments are left out, and lines that end in the sign for it go on in
+    /// the next.
+    pub(super) fn parse(text: &str) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let escape = escape(text);
+        let mut instructions = Vec::new();
+        let mut open: Option<String> = None;
+        for line in text.split('\n') {
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            let bare = line.trim_start();
+            // an empty line, or a comment, does not end a line that goes on
+            if bare.is_empty() || bare.starts_with('#') {
+                continue;
+            }
+            let line = if open.is_some() { line } else { bare };
+            let end = line.trim_end_matches([' ', '\t']);
+            let (part, goes_on) = match end.strip_suffix(escape) {
+                Some(part) => (part, true),
+                None => (line, false),
+            };
+            let whole = open.take().unwrap_or_default() + part;
+            if goes_on {
+                open = Some(whole);
+            } else {
+                instructions.extend(instruction(&whole));
+            }
+        }
+        instructions.extend(open.as_deref().and_then(instruction));
+        Self { instructions }
+    }
+
+    /// Says which instruction has the engine fetch an address, if one has.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.instructions.iter().try_for_each(|(word, rest)| check(word, rest))
+    }
+
+    /// The images that it starts from, by name, each once. `given` are arguments that stand in the place of the file's
+    /// own.
+    pub(super) fn images(&self, given: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
+        let mut arguments = BTreeMap::new();
+        let mut stages: Vec<String> = Vec::new();
+        let mut images = Vec::new();
+        for (word, rest) in &self.instructions {
+            match word.as_str() {
+                // those between stages do not count for FROM
+                "ARG" if stages.is_empty() => {
+                    for argument in rest.split_whitespace() {
+                        let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
+                        let value = given.get(name).map_or(value, String::as_str);
+                        arguments.insert(name.to_owned(), unquoted(value).to_owned());
+                    }
+                }
+                "FROM" => {
+                    let mut words = rest.split_whitespace().filter(|word| !word.starts_with("--"));
+                    let named = words.next().unwrap_or_default();
+                    let image = expanded(named, &arguments).ok_or_else(|| {
+                        format!("`FROM {}`: the name is not understood", one_line(named, 200))
+                    })?;
+                    let of_a_stage = stages.iter().any(|stage| stage.eq_ignore_ascii_case(&image));
+                    if !of_a_stage && !image.eq_ignore_ascii_case(SCRATCH) && !images.contains(&image) {
+                        images.push(image);
+                    }
+                    // `FROM image AS name`; a stage without a name has one that nothing can be called by
+                    let name = words.nth(1).unwrap_or_default();
+                    stages.push(name.to_owned());
+                }
+                _ => {}
+            }
+        }
+        if stages.is_empty() {
+            return Err("it has no FROM".to_owned());
+        }
+        Ok(images)
+    }
+}
+
+/// The same for one line, as images keep what they add to those that start from them.
+pub(super) fn check_trigger(line: &str) -> Result<(), String> {
+    instruction(line).map_or(Ok(()), |(word, rest)| check(&word, &rest))
+}
+
+fn instruction(line: &str) -> Option<(String, String)> {
+    let line = line.trim();
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    (!word.is_empty()).then(|| (word.to_ascii_uppercase(), rest.trim().to_owned()))
+}
+
+fn check(word: &str, rest: &str) -> Result<(), String> {
+    match word {
+        "ONBUILD" => check_trigger(rest),
+        "ADD" => {
+            // an address has one of the first two; the others could put one together
+            match rest.contains(':') || rest.contains("//") || rest.contains(['$', '\\', '`', '\'']) {
+                true => Err(format!(
+                    "`ADD {}`: ADD takes plain paths alone, for the engine would fetch an address from the host's own \
+                     network\nhint: COPY for paths, and RUN with curl or the like, which goes through the proxy, for \
+                     addresses",
+                    one_line(rest, 200)
+                )),
+                false => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The sign that lets a line go on: a directive at the top may name another. One further down names nothing, but then
+/// the file means nothing else either.
+fn escape(text: &str) -> char {
+    let directive = |line: &str| {
+        let (name, value) = line.trim().strip_prefix('#')?.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("escape").then(|| value.trim().chars().next())?
+    };
+    let top = text.lines().take_while(|line| line.trim_start().starts_with('#'));
+    top.filter_map(directive).next().unwrap_or('\\')
+}
+
+fn unquoted(value: &str) -> &str {
+    let inner = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
+    inner('"').or_else(|| inner('\'')).unwrap_or(value)
+}
+
+/// `$NAME`, `${NAME}` and `${NAME:-value}` replaced; none if anything else stands there.
+fn expanded(text: &str, arguments: &BTreeMap<String, String>) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = unquoted(text);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let (name, default, left) = match after.strip_prefix('{') {
+            Some(braced) => {
+                let (inner, left) = braced.split_once('}')?;
+                let (name, default) = inner.split_once(":-").unwrap_or((inner, ""));
+                (name, default, left)
+            }
+            None => {
+                let end = after.find(|c| !is_name(c)).unwrap_or(after.len());
+                (&after[..end], "", &after[end..])
+            }
+        };
+        if name.is_empty() || !name.chars().all(is_name) {
+            return None;
+        }
+        out.push_str(
+            arguments.get(name).map(String::as_str).filter(|value| !value.is_empty()).unwrap_or(default),
+        );
+        rest = left;
+    }
+    out.push_str(rest);
+    (!out.is_empty() && !out.contains(['$', '"', '\'', '\\'])).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(text: &str, given: &[(&str, &str)]) -> Result<Vec<String>, String> {
+        let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Dockerfile::parse(text).images(&given)
+    }
+
+    #[test]
+    fn images_are_those_of_from_and_no_stages() {
+        let text = "# syntax=any\nARG TAG=1 BASE=\"a\"\n  from --platform=x ${BASE}:$TAG AS build\nARG TAG=2\n\
+                    FROM build as two\nFROM scratch\nFROM b@sha256:00\nfrom BUILD\nFROM ${NONE:-c}:${TAG}";
+        assert_eq!(images(text, &[]), Ok(vec!["a:1".into(), "b@sha256:00".into(), "c:1".into()]));
+        assert_eq!(images(text, &[("TAG", "7"), ("NOT", "8")]).expect("they are named")[0], "a:7");
+        for wrong in ["", "RUN x", "FROM ${A:+b}", "FROM $", "FROM ${A", "FROM a\\b", "FROM", "FROM ${NONE}"]
+        {
+            assert!(images(wrong, &[]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_could_be_an_address_is_added_however_it_is_written() {
+        for fetched in [
+            "ADD http://a/b /c",
+            "add https://a /b",
+            "FROM a\nADD \\\nhttp://a /b",
+            "FROM a\nA\\\nDD http://a /b",
+            "FROM a\nAD\\  \nD http:\\\n//a /b",
+            "ADD $URL /b",
+            "ADD ${URL} /b",
+            "ADD h\"t\"tp://a /b",
+            "ADD 'http'://a /b",
+            "ADD [\"http://a\", \"/b\"]",
+            "ADD [\"\\u0068ttp\\u003a//a\", \"/b\"]",
+            "ADD git@a:b /c",
+            "ONBUILD ADD http://a /b",
+            "onbuild  add\thttp://a /b",
+            "# escape=`\nADD `\nhttp://a /b",
+            "#escape = `\nFROM a\nRUN x\\\nADD http://a /b",
+            "RUN x \\\n# a comment\n\n y\nADD http://a /b",
+            "RUN x\r\nADD http://a /b\r\n",
+        ] {
+            assert!(Dockerfile::parse(fetched).check().is_err(), "{fetched}");
+        }
+        for plain in [
+            "ADD a b.tar.gz /c/",
+            "ADD --chown=1 [\"a b\", \"/c\"]",
+            "COPY --from=a http /b",
+            "RUN apk \\\n add http://a $X",
+            "# ADD http://a /b",
+            "RUN x\\\nADD http://a /b",
+            "LABEL a=\"ADD http://a\"",
+        ] {
+            assert_eq!(Dockerfile::parse(plain).check(), Ok(()), "{plain}");
+        }
+        assert!(check_trigger("ADD http://a /b").is_err() && check_trigger("RUN x").is_ok());
+    }
+}

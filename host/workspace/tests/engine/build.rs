@@ -1,0 +1,234 @@
+//! Images from Dockerfiles of the repository.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use sortie_core::action::ImageBuild;
+use sortie_workspace::container::{BuildConfig, Container, ContainerConfig, ContainerError};
+use sortie_workspace::sandbox::Limits;
+
+use crate::support::{LONG, Place, docker, engine, eventually, image, start, succeeds};
+
+/// The network of a build, and what was asked of the proxy in it.
+struct Network {
+    container: Container,
+    asked: Receiver<String>,
+}
+
+impl Network {
+    /// With a proxy that answers whatever is asked.
+    async fn start(place: &Place, image: &str, masks: &[&str]) -> Self {
+        let masks = masks.iter().map(Into::into).collect();
+        let container = start(ContainerConfig { root: false, masks, ..place.set_up(image) }).await;
+        let listener = container.client().listen(3128).await.expect("it listens");
+        listener.set_nonblocking(false).expect("it can");
+        let (sender, asked) = channel();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut lines =
+                    BufReader::new(stream.try_clone().expect("a copy")).lines().map_while(Result::ok);
+                let first = lines.next().unwrap_or_default();
+                lines.find(String::is_empty);
+                // whoever asked may be gone
+                let _ =
+                    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nproxy");
+                if sender.send(first).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { container, asked }
+    }
+
+    async fn build(
+        &self,
+        place: &Place,
+        build: &ImageBuild,
+    ) -> Result<(String, Vec<String>), ContainerError> {
+        self.build_within(place, build, LONG).await
+    }
+
+    async fn build_within(
+        &self,
+        place: &Place,
+        build: &ImageBuild,
+        most_time: Duration,
+    ) -> Result<(String, Vec<String>), ContainerError> {
+        let proxy =
+            ["http_proxy", "HTTP_PROXY"].map(|name| (name.to_owned(), "http://127.0.0.1:3128".to_owned()));
+        let config = BuildConfig {
+            work_tree: &place.work_tree,
+            build,
+            network: &self.container,
+            proxy: &proxy,
+            owner: &place.owner,
+            task: "task-222222",
+            limits: Limits { memory: 3 << 30, cpus: Some(1.5), ..Limits::default() },
+            most_time,
+        };
+        let mut said = Vec::new();
+        let built = engine().await.build(config, |text| said.push(text.to_owned())).await;
+        built.map(|id| (id, said))
+    }
+
+    /// Containers of the builds in it.
+    fn steps(&self) -> Vec<String> {
+        let network = format!("container:{}", self.container.id());
+        let all = docker(&["ps", "--all", "--quiet", "--no-trunc"]);
+        let of = |id: &&str| docker(&["inspect", "--format", "{{.HostConfig.NetworkMode}}", id]) == network;
+        all.lines().filter(of).map(str::to_owned).collect()
+    }
+}
+
+fn written(place: &Place, name: &str, text: &str) {
+    std::fs::write(place.work_tree.join(name), text).expect("written");
+}
+
+fn dockerfile() -> ImageBuild {
+    ImageBuild { dockerfile: "Dockerfile".to_owned(), ..ImageBuild::default() }
+}
+
+#[tokio::test]
+async fn a_dockerfile_becomes_an_image_whose_steps_had_the_proxy_and_nothing_else() {
+    let Some(image) = image() else { return };
+    let place = Place::new("built");
+    let network = Network::start(&place, &image, &["key"]).await;
+    written(&place, "key", "a secret");
+    written(&place, "file", "of the repository");
+    written(&place, "left", "out");
+    written(&place, ".dockerignore", "left\n");
+    let fetch = "import urllib.request as u; print(u.urlopen(\"http://192.0.2.1/it\").read().decode())";
+    let direct = "import socket; socket.create_connection((\"192.0.2.1\", 80), 2)";
+    let memory = "/sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max";
+    let text = format!(
+        "ARG BASE\nFROM ${{BASE}} AS first\nARG WORD\nENV KEPT=kept\nCOPY . /context\n\
+         RUN python3 -c '{fetch}' > /fetched && echo $WORD > /word\n\
+         RUN ! python3 -c '{direct}' 2> /direct\nRUN tail -n +3 /proc/net/dev | cut -d: -f1 > /interfaces\n\
+         RUN cat {memory} > /memory 2>/dev/null || true\nFROM first\nRUN exit 7\n"
+    );
+    written(&place, "Dockerfile", &text);
+    let args =
+        BTreeMap::from([("BASE", image.as_str()), ("WORD", "a word"), ("http_proxy", "http://10.0.0.1:1")]);
+    let build = ImageBuild {
+        target: Some("first".to_owned()),
+        args: args.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        ..dockerfile()
+    };
+    let (id, said) =
+        network.build(&place, &build).await.unwrap_or_else(|error| panic!("it is built: {error}"));
+    assert!(said.iter().any(|line| line.starts_with("building: Step 1/")), "{said:?}");
+    assert_eq!(
+        network.asked.recv_timeout(LONG).expect("it came by the proxy"),
+        "GET http://192.0.2.1/it HTTP/1.1"
+    );
+    assert_eq!(network.asked.try_iter().count(), 0);
+    let (again, said) = network.build(&place, &build).await.expect("it is there");
+    assert_eq!((again, said.len()), (id.clone(), 0));
+    written(&place, "file", "another");
+    let (other, _) = network.build(&place, &build).await.expect("it is built");
+    assert_ne!(other, id);
+    assert_eq!(network.steps(), Vec::<String>::new());
+    network.container.stop().await;
+    let engine = engine().await;
+    let mut built = engine.builds(&place.owner).await.expect("it answers").into_iter().map(|built| built.id);
+    assert!(
+        built.any(|built| built == id)
+            && engine.snapshots(&place.owner).await.expect("it answers").is_empty()
+    );
+    engine.remove_image(&other).await.expect("it goes");
+    assert!(!docker(&["inspect", &id]).contains("3128"), "the proxy is of the build and not of the image");
+
+    let work = start(place.config(&id)).await;
+    let seen =
+        succeeds(&work, "cat /fetched /word; echo $KEPT; ls -A /context; cat /context/file /interfaces")
+            .await;
+    let seen: Vec<_> = seen.split_whitespace().collect();
+    let expected = [
+        "proxy",
+        "a",
+        "word",
+        "kept",
+        ".dockerignore",
+        "Dockerfile",
+        "file",
+        "of",
+        "the",
+        "repository",
+        "lo",
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(succeeds(&work, "cat /memory").await.trim(), (3u64 << 30).to_string());
+    assert!(succeeds(&work, "cat /direct").await.contains("Network is unreachable"));
+    work.stop().await;
+}
+
+#[tokio::test]
+async fn a_build_that_fails_shows_its_last_lines_and_leaves_no_container() {
+    let Some(image) = image() else { return };
+    let place = Place::new("fails");
+    let network = Network::start(&place, &image, &[]).await;
+    written(&place, "Dockerfile", &format!("FROM {image}\nRUN echo some words; exit 7\n"));
+    let error = network.build(&place, &dockerfile()).await.expect_err("it fails").to_string();
+    assert!(
+        error.contains("the image of `Dockerfile` cannot be built") && error.contains("some words"),
+        "{error}"
+    );
+    assert!(error.contains("non-zero code: 7"), "{error}");
+    written(&place, "Dockerfile", &format!("FROM {image}\nRUN echo waiting; sleep 600\n"));
+    let late = network.build_within(&place, &dockerfile(), Duration::from_secs(3)).await;
+    let late = late.expect_err("it takes too long").to_string();
+    assert!(late.contains("it takes longer than 3 s"), "{late}");
+    eventually("the step is gone", async || network.steps().is_empty()).await;
+    network.container.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_of_a_dockerfile_is_fetched_by_the_engine_from_the_hosts_network() {
+    let Some(image) = image() else { return };
+    let place = Place::new("added");
+    let network = Network::start(&place, &image, &[]).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("it can");
+    let address = listener.local_addr().expect("it has one");
+    let trigger = format!("sortie-test-trigger:{}", std::process::id());
+    let made = docker(&["create", &image, "true"]);
+    let labels =
+        [format!("ONBUILD ADD http://{address}/ /x"), format!("LABEL dev.sortie.owner={}", place.owner)];
+    docker(&["commit", "--change", &labels[0], "--change", &labels[1], &made, &trigger]);
+    docker(&["rm", &made]);
+    for (text, word) in [
+        (format!("FROM {image}\nADD http://{address}/ /x\n"), "ADD takes plain paths alone"),
+        (format!("FROM {image}\nARG U=http://{address}/\nAD\\\nD $U /x\n"), "ADD takes plain paths alone"),
+        (format!("FROM {trigger}\n"), "ADD takes plain paths alone"),
+        ("FROM sortie-no-such-image:1\n".to_owned(), "`sortie-no-such-image:1`"),
+        ("RUN true\n".to_owned(), "it has no FROM"),
+    ] {
+        written(&place, "Dockerfile", &text);
+        let error = network.build(&place, &dockerfile()).await.expect_err(&text).to_string();
+        assert!(error.contains(word), "{text}: {error}");
+    }
+    assert!(listener.accept().is_err(), "nobody came");
+    network.container.stop().await;
+}
+
+#[tokio::test]
+async fn an_image_without_files_is_made_once() {
+    if image().is_none() {
+        return;
+    }
+    let place = Place::new("blank");
+    let engine = engine().await;
+    let id = engine.blank(&place.owner).await.expect("it is made");
+    assert_eq!(engine.blank(&place.owner).await.expect("it is there"), id);
+    assert_eq!(docker(&["inspect", "--format", "{{.Size}}", &id]), "0");
+    let Some(init) = std::env::var_os("SORTIE_TEST_INIT") else {
+        eprintln!("no more: SORTIE_TEST_INIT names no init that runs without files");
+        return;
+    };
+    let init = std::fs::read(init).expect("it is there").into();
+    let container = start(ContainerConfig { init, root: false, ..place.set_up(&id) }).await;
+    container.client().listen(3128).await.expect("it listens");
+    container.stop().await;
+}
