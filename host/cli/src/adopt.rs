@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use sortie_agent::Limits;
 use sortie_core::action::{FileRead, ReadOperation};
-use sortie_core::network::NetworkRule;
-use sortie_core::{ActionKind, Actor, Decision, Phase, Verdict};
+use sortie_core::{ActionKind, Actor, Decision, Verdict};
+use sortie_environment::Environment;
 use sortie_orchestrator::{Adopt, Adopted};
 use sortie_plugin_host::PluginHost;
 use sortie_policy::ports::{ErrorCode, Files, PortError};
@@ -54,15 +54,10 @@ impl Repository {
     }
 
     fn network_objection(&self, event: &PolicyEvent) -> Option<Verdict> {
-        let network = &self.settings()?.network;
-        let (rule, key): (&NetworkRule, _) = match event.facts.phase {
-            Phase::Prepare => (network.setup.as_ref()?, "network.setup"),
-            _ => (network.agent.as_ref()?, "network.agent"),
-        };
-        let (host, port) = sortie_policy::host_and_port(&event.action)?;
-        if self.registries.permit(rule, &host, port) {
-            return None;
-        }
+        let settings = self.settings()?;
+        let contact = sortie_policy::contact(&event.action)?;
+        let mut rules = settings.network_rules(event.facts.phase);
+        let (key, rule) = rules.find(|(_, rule)| !self.registries.permit(rule, &contact))?;
         Some(Verdict {
             decision: Decision::Deny(format!("the repository's own rule is `{rule}`")),
             rule: Some(key.into()),
@@ -91,57 +86,87 @@ pub(crate) struct Adopter {
     pub(crate) host: PluginHost,
     pub(crate) sinks: Sinks,
     pub(crate) repository: Arc<Repository>,
+    /// Whether a `devcontainer.json` counts where the settings describe no
+    /// environment.
+    pub(crate) wants_devcontainer: bool,
 }
 
 #[async_trait]
 impl Adopt for Adopter {
     async fn adopt(&self, limits: Limits) -> Result<Adopted, PortError> {
-        let operation = ReadOperation::Read { offset: 0, max: FILE_MAX };
-        let read = FileRead { operation, paths: vec![REPOSITORY_PATH.into()] };
-        let permit = self.gate.permit(&Actor::Host, read).await?;
-        let content = match self.files.read(permit).await {
-            Ok(content) => content,
-            Err(error) if error.code == ErrorCode::NotFound => {
-                return Ok(Adopted { install: None, limits, wants_registries: false });
-            }
-            Err(error) => return Err(error),
+        let mut adopted = match self.read(REPOSITORY_PATH).await? {
+            Some(text) => self.adopt_settings(&text, limits).await?,
+            None => Adopted { install: None, limits, wants_registries: false, environment: None },
         };
-        let invalid = |message: String| PortError::new(ErrorCode::Invalid, message);
-        if content.size > u64::from(FILE_MAX) {
-            return Err(invalid(format!("{REPOSITORY_PATH} is larger than 256 KiB")));
+        if adopted.environment.is_none() && self.wants_devcontainer {
+            adopted.environment = self.devcontainer().await?;
         }
-        let text = String::from_utf8(content.data)
-            .map_err(|_| invalid(format!("{REPOSITORY_PATH} is not UTF-8")))?;
-        let settings = RepositorySettings::parse(&text).map_err(invalid)?;
-        if !settings.rule.is_empty() {
-            let plugin =
-                self.host.load_policy(repository_rules(&settings.rule)).await.map_err(|error| {
-                    PortError::new(ErrorCode::Invalid, format!("{REPOSITORY_PATH}: {error}"))
-                })?;
-            drop(self.rules().set(plugin.into_evaluator(self.sinks.log())));
-        }
-        let adopted = Adopted {
-            install: settings.install.clone().map(|c| install(Some(c))),
-            limits: settings.tighten(limits),
-            wants_registries: settings.network.wants_registries(),
-        };
-        drop(self.repository.settings.set(settings));
         Ok(adopted)
     }
 }
 
 impl Adopter {
+    async fn adopt_settings(&self, text: &str, limits: Limits) -> Result<Adopted, PortError> {
+        let settings = RepositorySettings::parse(text).map_err(invalid)?;
+        if !settings.rule.is_empty() {
+            let plugin = self
+                .host
+                .load_policy(repository_rules(&settings.rule))
+                .await
+                .map_err(|error| invalid(format!("{REPOSITORY_PATH}: {error}")))?;
+            drop(self.rules().set(plugin.into_evaluator(self.sinks.log())));
+        }
+        let adopted = Adopted {
+            install: settings.install.clone().map(|c| install(Some(c))),
+            limits: settings.tighten(limits),
+            wants_registries: settings.wants_registries(),
+            environment: settings.environment.clone(),
+        };
+        drop(self.repository.settings.set(settings));
+        Ok(adopted)
+    }
+
+    async fn devcontainer(&self) -> Result<Option<Environment>, PortError> {
+        for path in sortie_environment::DEVCONTAINERS {
+            if let Some(text) = self.read(path).await? {
+                let environment = sortie_environment::devcontainer(path, &text);
+                return environment.map(Some).map_err(|error| invalid(error.to_string()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A file of the repository, through the gate; none if it is not there.
+    async fn read(&self, path: &str) -> Result<Option<String>, PortError> {
+        let operation = ReadOperation::Read { offset: 0, max: FILE_MAX };
+        let read = FileRead { operation, paths: vec![path.into()] };
+        let permit = self.gate.permit(&Actor::Host, read).await?;
+        let content = match self.files.read(permit).await {
+            Ok(content) => content,
+            Err(error) if error.code == ErrorCode::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if content.size > u64::from(FILE_MAX) {
+            return Err(invalid(format!("{path} is larger than 256 KiB")));
+        }
+        String::from_utf8(content.data).map(Some).map_err(|_| invalid(format!("{path} is not UTF-8")))
+    }
+
     fn rules(&self) -> &OnceLock<Arc<dyn Evaluator>> {
         &self.repository.rules
     }
+}
+
+fn invalid(message: String) -> PortError {
+    PortError::new(ErrorCode::Invalid, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
-    use sortie_core::Facts;
     use sortie_core::action::Action;
+    use sortie_core::{Facts, Phase};
 
     fn event(phase: Phase, kind: ActionKind, details: Value) -> PolicyEvent {
         let facts = Facts {

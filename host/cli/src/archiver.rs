@@ -13,9 +13,11 @@ use sortie_core::{Outcome, TaskId};
 use sortie_orchestrator::{Archived, Archiver, Remains, Store};
 use sortie_policy::ports::PortError;
 use sortie_workspace::archive::{Archives, Component, Contents, Manifest, Parts};
+use sortie_workspace::snapshot::SnapshotRules;
 
 use crate::plugins::Loaded;
 use crate::settings::{ArchiveRules, KeepArchives, masked};
+use crate::snapshots;
 use crate::workspaces::PathRulesOf;
 
 /// Events that are read at a time.
@@ -25,6 +27,7 @@ const PAGE: u32 = 500;
 #[derive(Clone)]
 pub(crate) struct TaskArchiver {
     pub(crate) rules: ArchiveRules,
+    pub(crate) snapshots: SnapshotRules,
     pub(crate) home: PathBuf,
     pub(crate) store: Arc<Store>,
     pub(crate) path_rules: PathRulesOf,
@@ -32,8 +35,6 @@ pub(crate) struct TaskArchiver {
     pub(crate) repository: String,
     pub(crate) branch: String,
     pub(crate) workspace: String,
-    /// The image of a container, as it was named.
-    pub(crate) image: Option<String>,
     pub(crate) components: Vec<Component>,
     /// The settings that held, masked.
     pub(crate) settings: Value,
@@ -42,13 +43,20 @@ pub(crate) struct TaskArchiver {
 #[async_trait]
 impl Archiver for TaskArchiver {
     async fn archive(&self, remains: Remains) -> Result<Archived, PortError> {
+        // other tasks' set-ups age as well
+        snapshots::enforce(&self.home, self.snapshots).await;
         let archiver = self.clone();
         let archived = tokio::task::spawn_blocking(move || {
             let archived = archiver.wanted(remains.report.outcome).then(|| archiver.write(&remains));
             // other tasks' archives age, whatever comes of this one's
             let removed = Archives::new(&archiver.home).enforce(archiver.rules.retention, SystemTime::now());
-            if let Err(error) = removed {
+            let removed = removed.unwrap_or_else(|error| {
                 tracing::warn!(%error, "archives that are to go cannot be removed");
+                Vec::new()
+            });
+            // what is in it may be nowhere else
+            if archived.is_some() && removed.iter().any(|archive| archive.task == archiver.task) {
+                anyhow::bail!("`archive.keep_days` and `archive.max_mb` keep no archive of it");
             }
             archived.transpose()
         });
@@ -93,7 +101,8 @@ impl TaskArchiver {
             base: remains.base.clone(),
             branch: self.branch.clone(),
             workspace: self.workspace.clone(),
-            image: self.image.clone(),
+            image: remains.image.clone(),
+            image_id: remains.image_id.clone(),
             components: self.components.clone(),
             settings: self.settings.clone(),
             report: masked(json!(remains.report)),

@@ -96,6 +96,12 @@ pub(crate) struct TaskArguments {
     /// The image of the container, by name or digest
     #[arg(long, value_name = "IMAGE", env = "SORTIE_IMAGE")]
     pub(crate) image: Option<String>,
+    /// The environment of the settings that the workspace is made as; `none` for what the repository's manifests suggest [default: the settings', else the repository's own]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env: Option<String>,
+    /// A limit to do without where nobody can keep it, by the name that `sortie doctor` gives; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) accept: Vec<String>,
     /// Where the agent may connect to: none, all, registries (of the package managers), or hosts such as example.org,*.example.org:8443
     #[arg(long, value_name = "RULE", env = "SORTIE_NETWORK")]
     pub(crate) network: Option<NetworkRule>,
@@ -169,8 +175,81 @@ pub(crate) struct DiffArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EnvCommand {
+    /// Says what a task's workspace would be made of, and why
+    Show(ShowArguments),
+    /// Says whether what a task's workspace would be made of can be had
+    Check(CheckArguments),
+    /// Runs the set-up now, and keeps what it makes for the next task
+    Build(BuildArguments),
+    /// Runs the set-up, and a shell in the workspace that a task would begin with
+    Shell(EnvironmentShellArguments),
     /// Prints the network rule that allows what a task's set-up contacted, and nothing else
     Learn(LearnArguments),
+}
+
+/// What chooses an environment, as for `sortie run`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct EnvironmentArguments {
+    /// The repository; for `show` and `check` a folder of this machine [default: the one around the current folder]
+    #[arg(long, value_name = "URL|PATH")]
+    repo: Option<String>,
+    /// The branch, tag or commit to look at [default: the repository's HEAD]
+    #[arg(long, value_name = "REF")]
+    base: Option<String>,
+    /// The environment of the settings; `none` for what the repository's manifests suggest
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env: Option<String>,
+    /// The kind of workspace [default: sandbox]
+    #[arg(long, value_name = "KIND", env = "SORTIE_WORKSPACE", value_parser = BACKENDS)]
+    workspace: Option<String>,
+    /// The image of the container, by name or digest
+    #[arg(long, value_name = "IMAGE", env = "SORTIE_IMAGE")]
+    image: Option<String>,
+    /// Where the agent may connect to
+    #[arg(long, value_name = "RULE", env = "SORTIE_NETWORK")]
+    pub(crate) network: Option<NetworkRule>,
+}
+
+impl EnvironmentArguments {
+    /// As those of a task, which asks no model.
+    pub(crate) fn into_task(self) -> TaskArguments {
+        let Self { repo, base, env, workspace, image, network } = self;
+        let model = Some("scripted:none".into());
+        TaskArguments { repo, base, env, workspace, image, network, model, ..TaskArguments::default() }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArguments {
+    #[command(flatten)]
+    pub(crate) of: EnvironmentArguments,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    pub(crate) of: EnvironmentArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArguments {
+    #[command(flatten)]
+    pub(crate) of: EnvironmentArguments,
+    /// Print one JSON event a line on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnvironmentShellArguments {
+    #[command(flatten)]
+    pub(crate) of: EnvironmentArguments,
+    /// A command to run instead of a shell
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -225,6 +304,9 @@ pub(crate) struct ShellArguments {
     /// The image of the container, by name or digest
     #[arg(long, value_name = "IMAGE", env = "SORTIE_IMAGE")]
     pub(crate) image: Option<String>,
+    /// The environment of the settings whose variables and services there are
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env: Option<String>,
     /// Where the shell may connect to, as for `sortie run`
     #[arg(long, value_name = "RULE", env = "SORTIE_NETWORK")]
     pub(crate) network: Option<NetworkRule>,
@@ -232,6 +314,9 @@ pub(crate) struct ShellArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct GcArguments {
+    /// Say what would be removed, with its size, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Print what was removed as JSON
     #[arg(long)]
     pub(crate) json: bool,

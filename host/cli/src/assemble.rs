@@ -19,16 +19,19 @@ use std::sync::Arc;
 use sortie_agent::{Journal as _, Meter, TaskFacts};
 use sortie_core::action::WorkspaceCreate;
 use sortie_core::event::{Event, Report};
+use sortie_core::secret::Secret;
 use sortie_core::text::one_line;
 use sortie_core::{Actor, Phase, TaskId};
 use sortie_delivery::{Source, TaskRepository, branch_name, check_branch_name};
+use sortie_environment::Environment;
 use sortie_orchestrator::{
-    Adopt as _, Listener, Parts, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun,
+    Adopt as _, Listener, Parts, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun, Until,
 };
-use sortie_policy::ports::{Files, NetworkMeter, Workspace, WorkspaceSpec, Workspaces as _};
+use sortie_policy::ports::{ErrorCode, Files, NetworkMeter, Workspace, WorkspaceSpec, Workspaces as _};
 use sortie_policy::{Approver, Chain, Defaults, FactsSource, Gate, Link, Registries};
 use sortie_workspace::files::WorkFiles;
 use sortie_workspace::sandbox::Owner;
+use sortie_workspace::snapshot::Snapshots;
 use tokio_util::sync::CancellationToken;
 
 use crate::adopt::{Adopter, Repository};
@@ -38,9 +41,10 @@ use crate::exit::Failure;
 use crate::home::Places;
 use crate::plugins::{self, Policy, Sinks};
 use crate::print;
+use crate::secret;
 use crate::settings::{read_file, resolve, shown};
 use crate::tools::Toolshop;
-use crate::workspaces::{Backends, PathRulesOf, SANDBOX};
+use crate::workspaces::{Backends, PathRulesOf, SANDBOX, bounds};
 
 /// Uncommitted files that are named.
 const UNCOMMITTED: usize = 10;
@@ -59,6 +63,8 @@ pub(crate) struct Request {
     pub(crate) approver: Arc<dyn Approver>,
     /// Ends the task.
     pub(crate) cancel: CancellationToken,
+    /// How far it goes.
+    pub(crate) until: Until,
 }
 
 /// Puts a task together and runs it to its end.
@@ -70,7 +76,7 @@ pub(crate) async fn run_task(
     places: &Places,
     request: Request,
 ) -> anyhow::Result<(Report, Option<RunError>)> {
-    let Request { prompt, arguments, cwd, listener, approver, cancel } = request;
+    let Request { prompt, arguments, cwd, listener, approver, cancel, until } = request;
 
     // what is wanted
     let user = read_file(&places.user_settings)?;
@@ -117,10 +123,14 @@ pub(crate) async fn run_task(
         sortie_model::connect(&settings.model, &environment, settings.model_options.clone(), gate.seal())
             .map_err(|error| Failure::usage(error.to_string()))?;
 
+    let secrets = bound(settings.environment.as_ref())?;
+
     // the task exists
     let owner = Owner::current();
     let owner = (owner.uid, owner.gid);
     let folder = TaskFolder::create(&places.home, &id, owner)?;
+    // before anything is in them, so that all of it counts
+    bounds::quota(&[folder.work_tree(), folder.home()], &settings.workspace);
     store.add_task(&TaskRecord {
         id: id.clone(),
         created_at: jiff::Timestamp::now().to_string(),
@@ -153,6 +163,7 @@ pub(crate) async fn run_task(
         owner: Some(owner),
         build_output: sortie_delivery::BUILD_OUTPUT.iter().map(ToString::to_string).collect(),
         environment: Vec::new(),
+        mirrors: Some(sortie_delivery::Mirrors::new(&places.home)),
         seal: gate.seal(),
         cancel: cancel.clone(),
     })?);
@@ -169,12 +180,14 @@ pub(crate) async fn run_task(
         hidden: vec![places.home.clone()],
         home: places.home.clone(),
     };
+    let backend = settings.workspace.backend.clone().unwrap_or_else(|| SANDBOX.into());
     let adopt = Adopter {
         gate: Arc::clone(&gate),
-        files,
+        files: Arc::clone(&files),
         host: plugin_host.clone(),
         sinks: sinks.clone(),
         repository: Arc::clone(&from_repository),
+        wants_devcontainer: settings.environment.is_none(),
     };
     let tools = Toolshop {
         loaded: loaded.tools,
@@ -191,16 +204,15 @@ pub(crate) async fn run_task(
         call_time: settings.limits.call,
     };
 
-    let backend = settings.workspace.backend.unwrap_or_else(|| SANDBOX.into());
     let archiver = TaskArchiver {
         rules: settings.archive,
+        snapshots: settings.snapshots.unwrap_or_default(),
         home: places.home.clone(),
         store,
         path_rules,
         task: id.clone(),
         repository: source.masked(),
         branch: branch.clone(),
-        image: settings.workspace.image.clone().filter(|_| backend != SANDBOX),
         workspace: backend.clone(),
         components,
         settings: shown_settings,
@@ -216,9 +228,14 @@ pub(crate) async fn run_task(
         backend,
         image: settings.workspace.image,
         install: settings.install.clone(),
+        environment: settings.environment,
+        secrets,
+        snapshots: settings.snapshots.is_some(),
+        snapshot_rules: settings.snapshots.unwrap_or_default(),
         limits: settings.limits,
         push: settings.push,
         keep: arguments.keep,
+        until,
     };
     let parts = Parts {
         gate,
@@ -227,6 +244,8 @@ pub(crate) async fn run_task(
         folder,
         repository,
         adopt: Arc::new(adopt),
+        files,
+        snapshots: Snapshots::new(&places.home, Some(owner)),
         workspaces: Arc::new(workspaces),
         network,
         tools: Arc::new(tools),
@@ -234,7 +253,15 @@ pub(crate) async fn run_task(
         model,
         cancel,
     };
-    Ok(TaskRun::run(plan, parts).await?)
+    let report = TaskRun::run(plan, parts).await;
+    bounds::give_back(&places.home);
+    Ok(report?)
+}
+
+/// The secrets that an environment binds, read from where it says.
+fn bound(environment: Option<&Environment>) -> anyhow::Result<Vec<(String, Secret)>> {
+    let secrets = environment.map(|environment| &environment.secrets).into_iter().flatten();
+    secrets.map(|(name, source)| Ok((name.clone(), secret::read(name, source)?))).collect()
 }
 
 /// The policies in order, the repository's among them.
@@ -266,6 +293,8 @@ pub(crate) struct Visit<'a> {
     pub(crate) folder: &'a TaskFolder,
     /// What was said on the command line; `workspace` names the backend.
     pub(crate) arguments: TaskArguments,
+    /// The image that the task's container began from, by id.
+    pub(crate) image_id: Option<String>,
     /// Is asked where a policy asks.
     pub(crate) approver: Arc<dyn Approver>,
 }
@@ -283,12 +312,13 @@ pub(crate) struct Entered {
 /// # Errors
 /// If settings or plugins are wrong, a policy refuses it, or it cannot start.
 pub(crate) async fn enter(places: &Places, visit: Visit<'_>) -> anyhow::Result<Entered> {
-    let Visit { task, folder, mut arguments, approver } = visit;
+    let Visit { task, folder, mut arguments, image_id, approver } = visit;
     let user = read_file(&places.user_settings)?;
     let organisation = read_file(&places.organisation_settings)?;
     // no model is asked
     arguments.model = Some("scripted:none".into());
     let settings = resolve(&arguments, &user, &organisation)?;
+    let has_images = settings.workspace.backend.as_deref().is_some_and(|backend| backend != SANDBOX);
     let sinks = Sinks::default();
     let plugin_host = plugins::host(places, &sinks)?;
     let wanted = plugins::wanted(&user, &organisation)?;
@@ -323,11 +353,13 @@ pub(crate) async fn enter(places: &Places, visit: Visit<'_>) -> anyhow::Result<E
         host: plugin_host,
         sinks,
         repository: Arc::clone(&from_repository),
+        wants_devcontainer: settings.environment.is_none() && has_images,
     };
     // all that they could do is tighten, and a person may want in because they are wrong
-    if let Err(error) = adopt.adopt(settings.limits).await {
+    let adopted = adopt.adopt(settings.limits).await.map_err(|error| {
         print::tell(format_args!("the repository's own settings do not hold here: {error}"));
-    }
+    });
+    let environment = settings.environment.or_else(|| adopted.ok()?.environment).unwrap_or_default();
     let workspaces = Backends {
         gate: Arc::clone(&gate),
         meter,
@@ -340,14 +372,30 @@ pub(crate) async fn enter(places: &Places, visit: Visit<'_>) -> anyhow::Result<E
         hidden: vec![places.home.clone()],
         home: places.home.clone(),
     };
-    let create = WorkspaceCreate {
+    let mut create = WorkspaceCreate {
         backend: settings.workspace.backend.unwrap_or_else(|| SANDBOX.into()),
         image: settings.workspace.image,
+        image_id,
+        services: if has_images { environment.services } else { Vec::new() },
         setup_network: gate.defaults().setup_network.to_string(),
         agent_network: gate.defaults().agent_network.to_string(),
+        ..WorkspaceCreate::default()
     };
+    let spec = WorkspaceSpec {
+        work_tree: folder.work_tree(),
+        home: folder.home(),
+        variables: environment.variables.into_iter().collect(),
+        ..WorkspaceSpec::default()
+    };
+    if create.image_id.is_some() {
+        let permit = gate.permit(&Actor::User, create.clone()).await.map_err(Failure::refused)?;
+        let identified = workspaces.identify(permit, &spec).await;
+        if identified.is_err_and(|error| error.code == ErrorCode::NotFound) {
+            print::tell("the image that set-up made is gone: this container begins from the one below it");
+            create.image_id = None;
+        }
+    }
     let permit = gate.permit(&Actor::User, create).await.map_err(Failure::refused)?;
-    let spec = WorkspaceSpec { work_tree: folder.work_tree(), home: folder.home() };
     let workspace = workspaces.create(permit, spec).await?;
     Ok(Entered { gate, journal, workspace })
 }

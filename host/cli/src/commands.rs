@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             Command::Env(command) => env::run(&places, command).await,
             Command::Archive(command) => archive::run(&places, command),
             Command::Shell(arguments) => shell::run(&places, arguments).await,
-            Command::Gc(arguments) => gc::run(&places, &arguments),
+            Command::Gc(arguments) => gc::run(&places, &arguments).await,
             Command::Plugin(command) => plugin::run(&places, command).await,
         }
     });

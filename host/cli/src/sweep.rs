@@ -16,7 +16,9 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use sortie_orchestrator::TaskFolder;
 use sortie_workspace::archive::Archives;
+use sortie_workspace::disk::Quota;
 use sortie_workspace::sandbox;
+use sortie_workspace::snapshot::Snapshots;
 
 use crate::home::Places;
 
@@ -34,6 +36,10 @@ pub(crate) struct Swept {
     scratch: usize,
     /// Cgroups.
     cgroups: usize,
+    /// Half-written snapshots.
+    snapshots: usize,
+    /// Quotas of folders that are gone.
+    quotas: usize,
     /// Half-written files of the component cache, and code that nobody used.
     pub(crate) components: usize,
 }
@@ -46,6 +52,8 @@ impl Swept {
             ("task folders with temporary files", self.tasks),
             ("scratch folders", self.scratch),
             ("cgroups", self.cgroups),
+            ("half-written snapshots", self.snapshots),
+            ("quotas of folders that are gone", self.quotas),
             ("files of the component cache", self.components),
         ])
     }
@@ -62,6 +70,9 @@ pub(crate) fn left_over(places: &Places) -> Swept {
         tasks: TaskFolder::sweep(&places.home),
         scratch: Scratch::sweep(&places.home),
         cgroups: sandbox::sweep(),
+        snapshots: Snapshots::new(&places.home, None).sweep(),
+        // after the folders of tasks
+        quotas: Quota::sweep(&places.home),
         components: components(places, None),
     }
 }

@@ -1,8 +1,11 @@
 //! Workspaces: the built-in sandbox, or a container, with the egress proxy as
 //! their only way out.
 
+pub(crate) mod bounds;
+mod host_identity;
 mod path_rules;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +13,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sortie_agent::{Journal as _, Meter};
-use sortie_core::action::WorkspaceCreate;
+use sortie_core::action::{ImageBuild, Stage, WorkspaceCreate};
 use sortie_core::digest::Digest;
 use sortie_core::event::Event;
 use sortie_core::network::HostPattern;
-use sortie_orchestrator::TaskJournal;
+use sortie_core::secret::Secret;
+use sortie_orchestrator::{TaskFolder, TaskJournal};
 use sortie_policy::ports::{
-    Background, Commands, ErrorCode, Files, NetworkMeter, PortError, Workspace, WorkspaceSpec, Workspaces,
+    Background, Commands, ErrorCode, Files, Identity, NetworkMeter, PortError, Workspace, WorkspaceLimits,
+    WorkspaceSpec, Workspaces,
 };
 use sortie_policy::{FactsSource, Gate, Permit};
 use sortie_workspace::Isolated;
 use sortie_workspace::commands::{BackgroundWatch, CommandLimits, WorkspaceCommands};
-use sortie_workspace::container::{Container, ContainerConfig, Engine};
+use sortie_workspace::container::{BuildConfig, Container, ContainerConfig, Engine};
+use sortie_workspace::disk::DiskWatch;
 use sortie_workspace::egress::{AddressDialer, Proxy, ProxyLimits, Reach};
 use sortie_workspace::registries;
 use sortie_workspace::sandbox::{Limits, Sandbox, SandboxConfig, Toolchains};
@@ -30,10 +36,17 @@ use crate::adopt::Repository;
 use crate::plugins::{Wanted, rules_in_force};
 use crate::settings::WorkspaceSettings;
 
+use host_identity::host_identity;
 use path_rules::{PathRules, Paths};
 
 /// How old a container has to be that was made and not started: one takes a moment.
 const ABANDONED: Duration = Duration::from_secs(120);
+
+/// Bytes of an image that set-up makes.
+const IMAGE_MAX: u64 = 32 << 30;
+
+/// The longest that the build of a Dockerfile may take.
+const BUILD_TIME: Duration = Duration::from_secs(60 * 60);
 
 /// Where commands find the proxy.
 const PROXY_PORT: u16 = 3128;
@@ -95,12 +108,28 @@ pub(crate) fn config(work_tree: PathBuf, home: PathBuf, settings: &WorkspaceSett
     }
 }
 
+/// Whose containers and images those of a state folder are, for labels.
+pub(crate) fn owner_of_containers(home: &Path) -> String {
+    Digest::of(home.as_os_str().as_encoded_bytes()).to_string()
+}
+
+/// The smaller of each.
+fn tightened(limits: Limits, most: WorkspaceLimits) -> Limits {
+    Limits {
+        memory: most.memory.map_or(limits.memory, |most| most.min(limits.memory)),
+        processes: most.processes.map_or(limits.processes, |most| most.min(limits.processes)),
+        cpus: [most.cpus, limits.cpus].into_iter().flatten().reduce(f64::min),
+        ..limits
+    }
+}
+
 fn limits(settings: &WorkspaceSettings) -> Limits {
     let defaults = Limits::default();
     Limits {
         memory: settings.memory_mb.map_or(defaults.memory, |mb| mb.saturating_mul(1 << 20)),
         processes: settings.processes.unwrap_or(defaults.processes),
         cpus: settings.cpus.or(defaults.cpus),
+        accepted: bounds::accepted(settings),
         ..defaults
     }
 }
@@ -120,6 +149,40 @@ fn certificates() -> Option<PathBuf> {
 
 #[async_trait]
 impl Workspaces for Backends {
+    async fn identify(
+        &self,
+        permit: Permit<WorkspaceCreate>,
+        spec: &WorkspaceSpec,
+    ) -> Result<Identity, PortError> {
+        let action = permit.redeem(self.gate.seal())?;
+        let identity = match action.backend.as_str() {
+            SANDBOX => Identity { id: host_identity(), image: None },
+            DOCKER => self.identify_image(action, spec).await?,
+            other => return Err(no_backend(other)),
+        };
+        // what set-up could read with other rules may be in what it made
+        let masks = self.path_rules.rules().in_tree(&spec.work_tree).map_err(PortError::internal)?.masks;
+        let masks: Vec<_> = masks.iter().map(|path| path.as_os_str().as_encoded_bytes()).collect();
+        Ok(match masks.is_empty() {
+            true => identity,
+            false => Identity {
+                id: format!("{} without {}", identity.id, Digest::of(&masks.join(&0))),
+                ..identity
+            },
+        })
+    }
+
+    async fn discard(&self, image: &str) {
+        let engine = Engine::connect().await.map_err(|error| error.to_string());
+        let removed = match engine {
+            Ok(engine) => engine.remove_image(image).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(error, image, "an image that is of no more use is not removed");
+        }
+    }
+
     async fn create(
         &self,
         permit: Permit<WorkspaceCreate>,
@@ -127,29 +190,39 @@ impl Workspaces for Backends {
     ) -> Result<Arc<dyn Workspace>, PortError> {
         let action = permit.redeem(self.gate.seal())?;
         let paths = self.path_rules.rules().in_tree(&spec.work_tree).map_err(PortError::internal)?;
+        let services: Vec<_> = action.services.iter().map(|service| service.name.clone()).collect();
+        let given = [spec.variables.clone(), exposed(&spec.secrets)];
+        bounds::room(&spec.work_tree, &self.settings)?;
+        let folders = vec![spec.work_tree.clone(), spec.home.clone()];
+        let wanted = tightened(limits(&self.settings), spec.limits);
         let isolated: Box<dyn Isolated> = match action.backend.as_str() {
-            SANDBOX => Box::new(self.sandbox(spec, paths).await?),
-            DOCKER => Box::new(self.container(action, spec, paths).await?),
-            other => {
-                let text =
-                    format!("no workspace backend named `{other}`; there are: {}", BACKENDS.join(", "));
-                return Err(PortError::new(ErrorCode::Invalid, text));
-            }
+            SANDBOX => Box::new(self.sandbox(&action, spec, paths).await?),
+            DOCKER => Box::new(self.container(action, &spec, paths).await?),
+            other => return Err(no_backend(other)),
         };
+        bounds::tell_reduced(&*isolated, &wanted, &self.journal);
+        let disks = bounds::watch(&*isolated, folders, &self.settings, &self.journal).await?;
         let proxy = self.proxy(&*isolated).await?;
-        let mut environment = isolated.environment().to_vec();
-        environment.extend(proxy_variables());
-        environment.extend(registries::variables(|name| std::env::var_os(name)));
+        let [variables, secrets] = given;
+        // the later ones win: what an environment says must not hide the way out
+        let environment: BTreeMap<_, _> = (isolated.environment().iter().cloned())
+            .chain(variables)
+            .chain(proxy_variables(&services))
+            .chain(registries::variables(|name| std::env::var_os(name)))
+            .chain(secrets)
+            .collect();
         let commands = WorkspaceCommands::new(
             isolated.client().clone(),
             self.gate.seal(),
-            environment,
+            environment.into_iter().collect(),
             CommandLimits::default(),
         )
         .with_counters(isolated.counters())
         .with_watch(Arc::new(Watch(self.journal.clone())));
+        let commands = disks.iter().fold(commands, |commands, disk| commands.with_disk(disk.reached()));
         Ok(Arc::new(Running {
             isolated,
+            _disks: disks,
             proxy,
             commands: Arc::new(commands),
             files: Arc::clone(&self.files),
@@ -157,44 +230,155 @@ impl Workspaces for Backends {
     }
 }
 
+fn exposed(secrets: &[(String, Secret)]) -> Vec<(String, String)> {
+    secrets.iter().map(|(name, secret)| (name.clone(), secret.expose().to_owned())).collect()
+}
+
+fn no_backend(other: &str) -> PortError {
+    let text = format!("no workspace backend named `{other}`; there are: {}", BACKENDS.join(", "));
+    PortError::new(ErrorCode::Invalid, text)
+}
+
 impl Backends {
-    async fn sandbox(&self, spec: WorkspaceSpec, paths: Paths) -> Result<Sandbox, PortError> {
+    async fn sandbox(
+        &self,
+        action: &WorkspaceCreate,
+        spec: WorkspaceSpec,
+        paths: Paths,
+    ) -> Result<Sandbox, PortError> {
+        let needs = [
+            (!action.services.is_empty(), "services"),
+            (action.root, "set-up as root"),
+            (action.build.is_some(), "a Dockerfile"),
+        ];
+        if let Some((_, what)) = needs.iter().find(|(is_needed, _)| *is_needed) {
+            let text = format!(
+                "the environment asks for {what}, which the built-in sandbox has not\nhint: `--workspace docker`, or \
+                 `--env none` for what the repository's manifests suggest"
+            );
+            return Err(PortError::new(ErrorCode::Unavailable, text));
+        }
         let mut config = config(spec.work_tree, spec.home, &self.settings);
+        config.limits = tightened(config.limits, spec.limits);
         config.masks = paths.masks;
         config.read_only = paths.read_only;
         config.hidden.clone_from(&self.hidden);
         Sandbox::start(config).await.map_err(unavailable)
     }
 
-    async fn container(
+    async fn engine(&self) -> Result<Engine, PortError> {
+        Engine::connect().await.map_err(unavailable)
+    }
+
+    fn owner(&self) -> String {
+        owner_of_containers(&self.home)
+    }
+
+    fn pulling(&self) -> impl FnMut(&str) {
+        |text| self.journal.append(Event::Progress { text: text.to_owned() })
+    }
+
+    /// Has the engine bring all images that the workspace needs.
+    async fn identify_image(
         &self,
         action: WorkspaceCreate,
-        spec: WorkspaceSpec,
-        paths: Paths,
-    ) -> Result<Container, PortError> {
-        let image =
-            action.image.ok_or_else(|| PortError::new(ErrorCode::Invalid, "a container needs an image"))?;
-        let engine = Engine::connect().await.map_err(unavailable)?;
-        let progress = |text: &str| self.journal.append(Event::Progress { text: text.to_owned() });
-        engine.pull(&image, progress).await.map_err(unavailable)?;
-        let owner = Digest::of(self.home.as_os_str().as_encoded_bytes()).to_string();
-        // it costs an engine's answer, and what it fails at the next task does
-        if let Err(error) = engine.remove_abandoned(&owner, ABANDONED).await {
-            tracing::warn!(%error, "containers of hosts that were killed are not removed");
+        spec: &WorkspaceSpec,
+    ) -> Result<Identity, PortError> {
+        let engine = self.engine().await?;
+        if let Some(id) = action.image_id {
+            return match engine.has_image(&id).await.map_err(unavailable)? {
+                true => Ok(Identity { id: id.clone(), image: Some(id) }),
+                false => Err(PortError::new(ErrorCode::NotFound, format!("there is no image {id}"))),
+            };
         }
+        for service in &action.services {
+            engine.identify(&service.image, self.pulling()).await.map_err(unavailable)?;
+        }
+        let id = match (&action.image, &action.build) {
+            (_, Some(build)) => self.build(&engine, build, spec).await?,
+            (Some(image), None) => engine.identify(image, self.pulling()).await.map_err(unavailable)?,
+            (None, None) => return Err(PortError::new(ErrorCode::Invalid, "a container needs an image")),
+        };
+        Ok(Identity { id: id.clone(), image: Some(id) })
+    }
+
+    /// Builds a Dockerfile of the repository, whose steps have the network of a
+    /// workspace and no other.
+    async fn build(
+        &self,
+        engine: &Engine,
+        build: &ImageBuild,
+        spec: &WorkspaceSpec,
+    ) -> Result<String, PortError> {
+        let owner = self.owner();
+        let paths = self.path_rules.rules().in_tree(&spec.work_tree).map_err(PortError::internal)?;
+        let image = engine.blank(&owner).await.map_err(unavailable)?;
+        let config = self.container_config(image, Stage::SetUp, spec, paths);
+        let network = Container::start(engine, config).await.map_err(unavailable)?;
+        let proxy = self.proxy(&network).await?;
+        let build = BuildConfig {
+            work_tree: &spec.work_tree,
+            build,
+            network: &network,
+            proxy: &proxy_variables(&[]).collect::<Vec<_>>(),
+            owner: &owner,
+            task: &self.meter.facts().task,
+            limits: tightened(limits(&self.settings), spec.limits),
+            most_time: BUILD_TIME,
+        };
+        let built = engine.build(build, self.pulling()).await;
+        network.stop().await;
+        proxy.stop().await;
+        built.map_err(unavailable)
+    }
+
+    fn container_config(
+        &self,
+        image: String,
+        stage: Stage,
+        spec: &WorkspaceSpec,
+        paths: Paths,
+    ) -> ContainerConfig {
         let beside = spec.work_tree.parent().unwrap_or(Path::new("/"));
-        let config = ContainerConfig {
+        ContainerConfig {
             image,
             task: self.meter.facts().task,
-            owner,
+            owner: self.owner(),
             init: sortie_bundle::init().into(),
             folder: beside.join("container"),
-            work_tree: spec.work_tree,
-            home: spec.home,
+            work_tree: spec.work_tree.clone(),
+            home: spec.home.clone(),
             masks: paths.masks,
             read_only: paths.read_only,
             certificates: certificates(),
-            limits: limits(&self.settings),
+            limits: tightened(limits(&self.settings), spec.limits),
+            stage,
+            root: false,
+            services: Vec::new(),
+        }
+    }
+
+    async fn container(
+        &self,
+        action: WorkspaceCreate,
+        spec: &WorkspaceSpec,
+        paths: Paths,
+    ) -> Result<Container, PortError> {
+        let engine = self.engine().await?;
+        // it costs an engine's answer, and what it fails at the next task does
+        let is_alive = |task: &str| task.parse().is_ok_and(|task| TaskFolder::is_taken(&self.home, &task));
+        if let Err(error) = engine.sweep(&self.owner(), ABANDONED, is_alive).await {
+            tracing::warn!(%error, "containers of hosts that were killed are not removed");
+        }
+        let image = match (action.image_id, action.image) {
+            (Some(id), _) => id,
+            (None, Some(image)) => engine.identify(&image, self.pulling()).await.map_err(unavailable)?,
+            (None, None) => return Err(PortError::new(ErrorCode::Invalid, "a container needs an image")),
+        };
+        let config = ContainerConfig {
+            root: action.root,
+            services: action.services,
+            ..self.container_config(image, action.stage, spec, paths)
         };
         Container::start(&engine, config).await.map_err(unavailable)
     }
@@ -218,13 +402,23 @@ fn unavailable(error: impl std::fmt::Display) -> PortError {
 
 /// How programs are told of the proxy; the lower-case names are curl's and
 /// older tools'.
-fn proxy_variables() -> impl Iterator<Item = (String, String)> {
+fn proxy_variables(services: &[String]) -> impl Iterator<Item = (String, String)> {
     let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
     let to_proxy = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
     let to_proxy = to_proxy.map(|name| (name.to_owned(), proxy.clone()));
-    let past_it =
-        ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), "localhost,127.0.0.1,::1".to_owned()));
-    to_proxy.into_iter().chain(past_it)
+    let here = ["localhost", "127.0.0.1", "::1"];
+    let here: Vec<_> = here.into_iter().chain(services.iter().map(String::as_str)).collect();
+    let past_it = ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), here.join(",")));
+    to_proxy.into_iter().chain(past_it).chain(java_variables())
+}
+
+/// Java does not look at the variables of everybody else. Maven's client from
+/// version 3.9 on has to be told to look at these, too.
+fn java_variables() -> impl Iterator<Item = (String, String)> {
+    let to_proxy = |scheme| format!("-D{scheme}.proxyHost=127.0.0.1 -D{scheme}.proxyPort={PROXY_PORT}");
+    let options = format!("{} {}", to_proxy("http"), to_proxy("https"));
+    let maven = format!("{options} -Daether.connector.http.useSystemProperties=true");
+    [("MAVEN_OPTS".to_owned(), maven), ("GRADLE_OPTS".to_owned(), options)].into_iter()
 }
 
 /// Writes down what runs in the background.
@@ -246,6 +440,8 @@ impl BackgroundWatch for Watch {
 
 struct Running {
     isolated: Box<dyn Isolated>,
+    /// End what fills the disk, until they are dropped.
+    _disks: Vec<DiskWatch>,
     proxy: Proxy,
     commands: Arc<WorkspaceCommands>,
     files: Arc<dyn Files>,
@@ -261,8 +457,36 @@ impl Workspace for Running {
         Arc::clone(&self.files)
     }
 
+    async fn commit(&self, name: &str) -> Result<Option<String>, PortError> {
+        self.isolated.commit(name, IMAGE_MAX).await.map_err(unavailable)
+    }
+
+    async fn search_root(&self, needles: &[Vec<u8>]) -> Result<Vec<String>, PortError> {
+        self.isolated.search_root(needles).await.map_err(unavailable)
+    }
+
     async fn stop(&self) {
         self.isolated.stop().await;
         self.proxy.stop().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_an_environment_tighten_and_never_widen() {
+        let ours = Limits { memory: 1000, processes: 10, cpus: Some(2.0), ..Limits::default() };
+        let of = |memory, processes, cpus| {
+            let most = WorkspaceLimits { memory: Some(memory), processes: Some(processes), cpus: Some(cpus) };
+            let limits = tightened(ours.clone(), most);
+            (limits.memory, limits.processes, limits.cpus)
+        };
+        assert_eq!(of(1001, 11, 2.5), (1000, 10, Some(2.0)));
+        assert_eq!(of(999, 9, 1.5), (999, 9, Some(1.5)));
+        let open = Limits { cpus: None, ..ours.clone() };
+        let tightened = tightened(open, WorkspaceLimits { cpus: Some(1.0), ..WorkspaceLimits::default() });
+        assert_eq!((tightened.memory, tightened.cpus), (1000, Some(1.0)));
     }
 }

@@ -4,16 +4,17 @@
 #![expect(clippy::disallowed_methods, reason = "writes what is kept of a task into its folder")]
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use async_trait::async_trait;
 use sortie_agent::{Ended, Journal as _};
-use sortie_core::Actor;
 use sortie_core::action::{Against, FileRead, ReadOperation};
 use sortie_core::event::{Event, Report};
+use sortie_core::{Actor, Outcome};
 use sortie_policy::ports::PortError;
 
-use crate::run::{Progress, TaskRun};
+use crate::run::{MadeOf, Progress, TaskRun, Until};
 
 /// Bytes of the change that are kept.
 const DIFF_MAX: u32 = 8 << 20;
@@ -40,6 +41,10 @@ pub struct Remains {
     pub diff: PathBuf,
     /// The commit that the task began from, if it came that far.
     pub base: Option<String>,
+    /// The image of its container, as it was named.
+    pub image: Option<String>,
+    /// The image that the agent's container began from, by id.
+    pub image_id: Option<String>,
     /// The report of the task, which its journal will end with.
     pub report: Report,
 }
@@ -62,12 +67,31 @@ impl TaskRun {
         if let Some(workspace) = progress.workspace.take() {
             workspace.stop().await;
         }
+        // of a set-up that failed nobody would find them
+        if !self.plan.keep || !progress.made_of.is_clean {
+            for image in progress.made_of.own_images.drain(..).rev() {
+                self.workspaces.discard(&image).await;
+            }
+        }
+        if !progress.made_of.is_clean && self.holds_secrets().await {
+            return self.purge(ended, progress);
+        }
         if let Err(why) = self.keep_diff().await {
             tracing::debug!(why, "no diff is kept");
         }
         let delivered = progress.delivered.is_some();
+        let made_of = progress.made_of.clone();
         let report = self.report(ended, progress);
-        let archived = self.keep_workspace(&report).await;
+        if self.plan.until == Until::SetUp && report.outcome == Outcome::Done {
+            // nobody has worked on it
+            if !self.plan.keep
+                && let Err(why) = self.release().await
+            {
+                self.warn(format!("the workspace is not removed: {why}"));
+            }
+            return report;
+        }
+        let archived = self.keep_workspace(&report, made_of).await;
         // what is nowhere else stays
         let is_safe = delivered || matches!(archived, Some(Archived::Whole(_)));
         if is_safe
@@ -79,14 +103,33 @@ impl TaskRun {
         report
     }
 
+    /// Whether a set-up that did not come to its end left a secret, for all
+    /// that can be seen.
+    async fn holds_secrets(&self) -> bool {
+        !self.plan.secrets.is_empty() && self.search_folders().await.is_err()
+    }
+
+    /// Removes a workspace that nobody may look into, `--keep` or not.
+    fn purge(&self, ended: Ended, progress: Progress) -> Report {
+        match self.folder.remove_workspace() {
+            Ok(()) => self.warn("the workspace is removed and not archived: set-up left a secret in it"),
+            Err(error) => {
+                self.warn(format!("set-up left a secret in the workspace, which is not removed: {error}"))
+            }
+        }
+        self.report(ended, progress)
+    }
+
     /// Whether the task was cancelled does not matter here: somebody may want
     /// to look at what it came to.
-    async fn keep_workspace(&self, report: &Report) -> Option<Archived> {
+    async fn keep_workspace(&self, report: &Report, made_of: MadeOf) -> Option<Archived> {
         let remains = Remains {
             work_tree: self.folder.work_tree(),
             blobs: self.folder.blobs(),
             diff: self.folder.diff(),
-            base: self.base.get().cloned(),
+            base: self.base.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            image: made_of.image,
+            image_id: made_of.image_id,
             report: report.clone(),
         };
         self.journal_append(Event::StepStarted { step: "archive".into(), detail: String::new() });

@@ -6,15 +6,19 @@ use std::time::Duration;
 use sortie_core::Actor;
 use sortie_core::action::Exec;
 use sortie_core::event::Event;
-use sortie_core::text::one_line;
+use sortie_core::secret::Secret;
+use sortie_core::text::{clip, one_line};
 use sortie_policy::ports::{Chunk, CommandLimit, Exit, LimitReached, Workspace};
 
 use crate::run::{RunError, TaskRun, port};
 
 /// Lines of output kept for a message.
 const TAIL_LINES: usize = 40;
-/// Bytes of an unfinished line that are kept.
+/// Bytes of a line that are shown.
 const LINE_MAX: usize = 4096;
+/// Bytes of an unfinished line that are kept: more than are shown, so that a
+/// secret at the cut is whole when it is looked for.
+const OPEN_MAX: usize = 4 * LINE_MAX;
 
 /// What came of a command.
 #[derive(Debug)]
@@ -52,8 +56,12 @@ impl TaskRun {
     /// Runs a command to its end and shows its output as progress.
     pub(crate) async fn command(&self, workspace: &dyn Workspace, exec: Exec) -> Result<Finished, RunError> {
         let permit = self.gate.permit(&Actor::Host, exec).await?;
-        let mut process = workspace.commands().spawn(permit).await.map_err(port("run a command"))?;
-        let mut tail = Tail::default();
+        let commands = workspace.commands();
+        let mut process = tokio::select! {
+            spawned = commands.spawn(permit) => spawned.map_err(port("run a command"))?,
+            () = self.cancel.cancelled() => return Err(RunError::Cancelled),
+        };
+        let mut tail = Tail { secrets: &self.plan.secrets, ..Tail::default() };
         loop {
             let next = tokio::select! {
                 next = process.next(Duration::from_secs(60)) => next,
@@ -76,21 +84,23 @@ impl TaskRun {
     }
 }
 
-/// The last lines of an output.
+/// The last lines of an output, without its secrets.
 #[derive(Default)]
-struct Tail {
+struct Tail<'a> {
+    secrets: &'a [(String, Secret)],
     lines: VecDeque<String>,
     open: Vec<u8>,
 }
 
-impl Tail {
+impl Tail<'_> {
     /// Takes bytes; returns the last whole line among them.
     fn push(&mut self, bytes: &[u8]) -> Option<String> {
         let mut last = None;
         for &byte in bytes {
             // progress bars end their lines with a carriage return
             if byte == b'\n' || byte == b'\r' {
-                let line = one_line(&String::from_utf8_lossy(&std::mem::take(&mut self.open)), LINE_MAX);
+                let line = one_line(&String::from_utf8_lossy(&std::mem::take(&mut self.open)), OPEN_MAX);
+                let line = clip(&scrub(self.secrets, line), LINE_MAX).into_owned();
                 if !line.is_empty() {
                     last = Some(line.clone());
                     self.lines.push_back(line);
@@ -98,7 +108,7 @@ impl Tail {
                 if self.lines.len() > TAIL_LINES {
                     self.lines.pop_front();
                 }
-            } else if self.open.len() < LINE_MAX {
+            } else if self.open.len() < OPEN_MAX {
                 self.open.push(byte);
             }
         }
@@ -108,6 +118,17 @@ impl Tail {
     fn text(mut self) -> String {
         self.push(b"\n");
         Vec::from(self.lines).join("\n")
+    }
+}
+
+fn scrub(secrets: &[(String, Secret)], text: String) -> String {
+    secrets.iter().fold(text, |text, (_, secret)| secret.scrub(&text))
+}
+
+impl TaskRun {
+    /// A text without the secrets of set-up.
+    pub(crate) fn scrub(&self, text: &str) -> String {
+        scrub(&self.plan.secrets, text.to_owned())
     }
 }
 
@@ -122,6 +143,17 @@ mod tests {
             tail.push(&[b'x'; 4096]);
         }
         assert!(tail.text().len() <= LINE_MAX + "…".len());
+    }
+
+    #[test]
+    fn a_secret_is_masked_also_where_a_line_is_cut_and_where_escapes_part_it() {
+        let secrets = [("TOKEN".to_owned(), Secret::new("s3cr3t-v4lue"))];
+        let mut tail = Tail { secrets: &secrets, ..Tail::default() };
+        let shown = tail.push(b"a s3cr\x1b[1m3t-v4lue b\n").expect("a line");
+        assert_eq!(shown, "a **** b");
+        let cut = [&b"x".repeat(LINE_MAX - 4)[..], b"s3cr3t-v4lue\n"].concat();
+        assert!(!tail.push(&cut).expect("a line").contains("s3cr"));
+        assert!(!tail.text().contains("s3cr"));
     }
 
     #[test]

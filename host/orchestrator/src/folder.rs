@@ -61,6 +61,9 @@ const GLANCES: u32 = 10;
 /// Marks a work tree that came from an archive and is to go again.
 const BORROWED: &str = "borrowed";
 
+/// Marks work tree and home in which nobody has looked for secrets yet.
+const SUSPECT: &str = "suspect";
+
 impl TaskFolder {
     /// Takes up the folder of a task that nobody works on, and locks it.
     ///
@@ -134,10 +137,32 @@ impl TaskFolder {
         self.keep_borrowed()
     }
 
+    /// Notes that commands are given secrets, which they may leave in work
+    /// tree or home: if this process is killed, both go.
+    ///
+    /// # Errors
+    /// If the disk does not allow it.
+    pub fn suspect(&self) -> Result<(), FolderError> {
+        let mark = self.path.join(SUSPECT);
+        File::create(&mark).map(drop).map_err(|source| failed("make", &mark, source))
+    }
+
+    /// Notes that no secret was found, and that none is given any more.
+    ///
+    /// # Errors
+    /// If the disk does not allow it.
+    pub fn clear_of_suspicion(&self) -> Result<(), FolderError> {
+        let mark = self.path.join(SUSPECT);
+        match fs::remove_file(&mark) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &mark, error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Clears up after processes that were killed while they worked on a
-    /// task: temporary files and folders, and borrowed work trees. What the
-    /// task itself made stays. Returns in how many tasks there was something
-    /// to do.
+    /// task: temporary files and folders, borrowed work trees, and those that
+    /// may hold secrets of set-up. What the task itself made stays. Returns in
+    /// how many tasks there was something to do.
     pub fn sweep(home: &Path) -> usize {
         let entries = fs::read_dir(home.join("tasks")).into_iter().flatten().flatten();
         entries.filter(|entry| Self::sweep_one(home, &entry.file_name())).count()
@@ -166,11 +191,23 @@ impl TaskFolder {
         if self.path.join(BORROWED).exists() {
             self.return_borrowed()?;
         }
-        for part in [self.blank(), self.path.join("container")] {
+        let is_suspect = self.path.join(SUSPECT).exists();
+        let [work_tree, home] = self.going();
+        let mut parts = vec![self.blank(), self.path.join("container"), home];
+        // the home follows the work tree, which goes last so that this can be told
+        if is_suspect {
+            parts.extend([self.work_tree(), self.home()]);
+        } else if work_tree.is_dir() && !self.work_tree().exists() {
+            parts.push(self.home());
+        }
+        parts.push(work_tree);
+        for part in parts {
             if part.is_dir() {
                 remove(&part)?;
             }
         }
+        // last: until then a sweep that is killed is made again
+        self.clear_of_suspicion()?;
         for folder in [self.blobs(), self.repository()] {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 // as the crate `tempfile` names what it makes
@@ -211,6 +248,24 @@ impl TaskFolder {
         private(false, part)?;
         chown(part, Some(self.owner.0), Some(self.owner.1))
             .map_err(|source| failed("give away", part, source))
+    }
+
+    /// Makes the work tree empty again. Nothing has run in it.
+    ///
+    /// # Errors
+    /// If the disk does not allow it.
+    pub fn empty_work_tree(&self) -> Result<(), FolderError> {
+        let tree = self.work_tree();
+        // the folder itself stays: a new one would have no quota
+        for entry in fs::read_dir(&tree).map_err(|source| failed("read", &tree, source))? {
+            let path = entry.map_err(|source| failed("read", &tree, source))?.path();
+            if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+                remove(&path)?;
+            } else {
+                fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes an empty work tree and an empty home, for a workspace that has
@@ -289,7 +344,19 @@ impl TaskFolder {
     /// # Errors
     /// If something in them cannot be removed.
     pub fn remove_workspace(&self) -> Result<(), FolderError> {
-        [self.work_tree(), self.home()].iter().try_for_each(|part| remove(part))
+        // half a work tree would be taken for a whole one, if this process is killed meanwhile
+        for (part, going) in [self.work_tree(), self.home()].iter().zip(self.going()) {
+            if going.exists() {
+                remove(&going)?;
+            }
+            fs::rename(part, &going).map_err(|source| failed("remove", part, source))?;
+        }
+        self.going().iter().try_for_each(|part| remove(part))
+    }
+
+    /// Work tree and home on their way out.
+    fn going(&self) -> [PathBuf; 2] {
+        ["workspace.going", "home.going"].map(|name| self.path.join(name))
     }
 }
 
@@ -377,6 +444,23 @@ mod tests {
     }
 
     #[test]
+    fn an_emptied_work_tree_is_the_same_folder() {
+        let home = tempfile::tempdir().expect("a folder");
+        let (id, owner) = made(home.path());
+        let task = TaskFolder::open(home.path(), &id, owner).expect("opens");
+        let inode =
+            || std::os::unix::fs::MetadataExt::ino(&fs::metadata(task.work_tree()).expect("is there"));
+        let before = inode();
+        fs::create_dir_all(task.work_tree().join("a/b")).expect("is made");
+        fs::write(task.work_tree().join("file"), "x").expect("is written");
+        std::os::unix::fs::symlink(task.blobs(), task.work_tree().join("link")).expect("is linked");
+        task.empty_work_tree().expect("is emptied");
+        assert_eq!(fs::read_dir(task.work_tree()).expect("is read").count(), 0);
+        assert!(task.blobs().exists());
+        assert_eq!(inode(), before);
+    }
+
+    #[test]
     fn a_task_has_one_owner() {
         let home = tempfile::tempdir().expect("a folder");
         let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
@@ -422,6 +506,36 @@ mod tests {
         assert!(!TaskFolder::place(home.path(), &id).join("blank").exists());
         assert!(blobs.join("a".repeat(64)).exists() && tree.join(".tmp-of-theirs").exists());
         assert_eq!(TaskFolder::sweep(home.path()), 0, "once");
+    }
+
+    #[test]
+    fn a_workspace_that_was_being_removed_is_gone_or_whole_and_goes_with_the_next_sweep() {
+        let home = tempfile::tempdir().expect("a folder");
+        let (id, owner) = made(home.path());
+        for step in 0..3 {
+            let task = TaskFolder::open(home.path(), &id, owner).expect("opens");
+            if !task.has_workspace() {
+                task.make_part(&task.work_tree()).expect("is made");
+                task.make_part(&task.home()).expect("is made");
+            }
+            let parts = [task.work_tree(), task.home()];
+            // as far as a process comes that is killed after so many steps
+            for (part, going) in parts.iter().zip(task.going()).take(step) {
+                fs::rename(part, going).expect("is moved");
+            }
+            let (path, whole) = (task.path().to_owned(), task.has_workspace());
+            assert_eq!(whole, step == 0);
+            killed(task);
+            assert_eq!(TaskFolder::sweep(home.path()), 1);
+            let mut names: Vec<_> = fs::read_dir(path)
+                .expect("is read")
+                .map(|entry| entry.expect("an entry").file_name())
+                .collect();
+            names.sort();
+            let left: &[&str] =
+                if whole { &["blobs", "home", "lock", "workspace"] } else { &["blobs", "lock"] };
+            assert_eq!(names, left, "after {step} steps");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use sortie_agent::{Journal, JournalError};
@@ -11,6 +11,7 @@ use sortie_core::action::ActionKind;
 use sortie_core::digest::Digest;
 use sortie_core::event::Event;
 use sortie_core::outcome::RefusedAction;
+use sortie_core::secret::Secret;
 use sortie_core::{Outcome, TaskId};
 use sortie_policy::{Audit, AuditError};
 
@@ -38,6 +39,8 @@ struct Inner {
     writing: Mutex<()>,
     broken: AtomicBool,
     refused: Mutex<Vec<RefusedAction>>,
+    /// Masked in what commands have a part in.
+    secrets: OnceLock<Vec<Secret>>,
 }
 
 #[derive(Default)]
@@ -67,7 +70,15 @@ impl TaskJournal {
             writing: Mutex::new(()),
             broken: AtomicBool::new(false),
             refused: Mutex::new(Vec::new()),
+            secrets: OnceLock::new(),
         })))
+    }
+
+    /// Masks these in everything that is appended from now on and that
+    /// commands or policies have worded: what was contacted, why it was
+    /// refused, logs. The first call holds.
+    pub(crate) fn mask(&self, secrets: Vec<Secret>) {
+        drop(self.0.secrets.set(secrets));
     }
 
     /// What was refused so far; each action once.
@@ -183,7 +194,10 @@ impl Journal for TaskJournal {
 }
 
 impl Inner {
-    fn append(&self, event: Event) {
+    fn append(&self, mut event: Event) {
+        for secret in self.secrets.get().into_iter().flatten().take(0) {
+            mask(secret, &mut event);
+        }
         (self.listener)(&event);
         if event.is_ephemeral() {
             return;
@@ -194,6 +208,21 @@ impl Inner {
         pending.last_seq += 1;
         let seq = pending.last_seq;
         pending.events.push(StoredEvent { seq, at: jiff::Timestamp::now().to_string(), body });
+    }
+}
+
+fn mask(secret: &Secret, event: &mut Event) {
+    let scrub = |text: &mut String| *text = secret.scrub(text);
+    match event {
+        Event::Decision { target, reason, remedy, .. } => {
+            [Some(target), reason.as_mut(), remedy.as_mut()].into_iter().flatten().for_each(scrub);
+        }
+        Event::Refused(RefusedAction { action, reason, remedy, .. }) => {
+            [Some(action), Some(reason), remedy.as_mut()].into_iter().flatten().for_each(scrub);
+        }
+        Event::PluginLog { text, .. } | Event::Warning { text } | Event::Progress { text } => scrub(text),
+        Event::StepEnded { detail, .. } => scrub(detail),
+        _ => {}
     }
 }
 

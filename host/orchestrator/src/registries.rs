@@ -21,11 +21,12 @@ use std::time::Duration;
 
 use sortie_core::action::{Exec, WorkspaceCreate};
 use sortie_core::event::Event;
-use sortie_core::network::HostPattern;
+use sortie_core::network::{Contact, HostPattern};
 use sortie_core::{Actor, Phase};
 use sortie_policy::ports::{Chunk, Workspace, WorkspaceSpec};
 use url::Url;
 
+use crate::environment::Decided;
 use crate::run::{RunError, TaskRun, port};
 use managers::{MANAGERS, Manager, SILENT};
 
@@ -50,7 +51,7 @@ impl TaskRun {
     /// does not answer costs its own hosts.
     pub(crate) async fn learn_registries(
         &self,
-        workspace: &dyn Workspace,
+        decided: &Decided,
         repository_wants: bool,
     ) -> Result<(), RunError> {
         let defaults = self.gate.defaults();
@@ -60,7 +61,7 @@ impl TaskRun {
         if !wanted {
             return Ok(());
         }
-        let names = self.root_names(workspace).await?;
+        let names = self.root_names().await?;
         for silent in SILENT.iter().filter(|silent| silent.is_used(&names)) {
             self.warn(format!(
                 "{} does not say which hosts it would contact; `registries,HOST` as the network rule names them",
@@ -73,21 +74,23 @@ impl TaskRun {
         }
         let asked: Vec<String> = managers.iter().map(|manager| manager.name.to_owned()).collect();
         let shown = |hosts: &Vec<String>| hosts.join(", ");
-        let hosts = self.step("registries", asked.join(", "), shown, self.ask_all(&managers)).await?;
+        let hosts =
+            self.step("registries", asked.join(", "), shown, self.ask_all(decided, &managers)).await?;
         self.journal_append(Event::RegistriesLearned { managers: asked, hosts });
         Ok(())
     }
 
     /// Asks in a workspace of its own, which is gone afterwards.
-    async fn ask_all(&self, managers: &[&Manager]) -> Result<Vec<String>, RunError> {
+    async fn ask_all(&self, decided: &Decided, managers: &[&Manager]) -> Result<Vec<String>, RunError> {
         let create = WorkspaceCreate {
             backend: self.plan.backend.clone(),
-            image: self.plan.image.clone(),
+            image: decided.trusted_image.clone(),
             setup_network: self.gate.defaults().setup_network.to_string(),
             agent_network: self.gate.defaults().agent_network.to_string(),
+            ..WorkspaceCreate::default()
         };
         let (work_tree, home) = self.folder.make_blank().map_err(blank)?;
-        let spec = WorkspaceSpec { work_tree, home };
+        let spec = WorkspaceSpec { work_tree, home, ..WorkspaceSpec::default() };
         let permit = self.gate.permit(&Actor::Host, create).await?;
         let workspace = self.workspaces.create(permit, spec).await.map_err(port("start the workspace"))?;
         let asked = self.ask_each(&*workspace, managers).await;
@@ -133,7 +136,8 @@ impl TaskRun {
         let defaults = self.gate.defaults();
         urls.iter()
             .filter_map(|url| pattern(url))
-            .any(|(_, host, port)| defaults.registries.permit(defaults.network(Phase::Prepare), &host, port))
+            .map(|(_, host, port)| Contact::tunnel(&host, port))
+            .any(|contact| defaults.registries.permit(defaults.network(Phase::Prepare), &contact))
     }
 
     /// Runs a question to its end. None if it could not be run, or took too

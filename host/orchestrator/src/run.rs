@@ -2,17 +2,20 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sortie_agent::{Agent, AgentError, Ended, Journal, JournalError, Limits, Meter};
 use sortie_core::event::{Event, LeftRunning, Report, TestReport};
+use sortie_core::secret::Secret;
 use sortie_core::{Outcome, Phase, TaskId};
+use sortie_environment::Environment;
 use sortie_policy::ports::{
-    ErrorCode, Model, NetworkMeter, PortError, Repository, Tools, Workspace, Workspaces,
+    ErrorCode, Files, Model, NetworkMeter, PortError, Repository, Tools, Workspace, Workspaces,
 };
 use sortie_policy::{Gate, Refusal};
+use sortie_workspace::snapshot::{SnapshotRules, Snapshots};
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::Archiver;
@@ -52,14 +55,35 @@ pub struct Plan {
     pub backend: String,
     /// The image of a container.
     pub image: Option<String>,
-    /// How dependencies are installed.
+    /// How dependencies are installed, where no environment says it.
     pub install: Install,
+    /// The environment that the operator named for this task.
+    pub environment: Option<Environment>,
+    /// What that environment binds, by the variable that holds it.
+    pub secrets: Vec<(String, Secret)>,
+    /// Whether set-up is kept for later tasks, and taken from earlier ones.
+    pub snapshots: bool,
+    /// How much of it is kept.
+    pub snapshot_rules: SnapshotRules,
     /// The budgets.
     pub limits: Limits,
     /// Whether the branch is pushed at the end.
     pub push: bool,
     /// Whether work tree and home stay in place after the end.
     pub keep: bool,
+    /// How far it goes.
+    pub until: Until,
+}
+
+/// How far a task goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// To the end of set-up: what that made is kept for later tasks. No test
+    /// runs, no model is asked, nothing is archived.
+    SetUp,
+    /// To the delivery.
+    #[default]
+    Delivered,
 }
 
 /// What the repository's own settings change in a plan.
@@ -71,6 +95,8 @@ pub struct Adopted {
     pub limits: Limits,
     /// Whether its own network rules say `registries`.
     pub wants_registries: bool,
+    /// The environment that the repository describes.
+    pub environment: Option<Environment>,
 }
 
 /// Reads the repository's own settings from the fresh checkout.
@@ -108,6 +134,10 @@ pub struct Parts {
     pub repository: Arc<dyn Repository>,
     /// Reads the repository's own settings.
     pub adopt: Arc<dyn Adopt>,
+    /// The files of the work tree.
+    pub files: Arc<dyn Files>,
+    /// What earlier set-ups left.
+    pub snapshots: Snapshots,
     /// Makes the workspace.
     pub workspaces: Arc<dyn Workspaces>,
     /// Counts the bytes of the task's connections.
@@ -136,9 +166,20 @@ pub enum RunError {
         /// What failed.
         error: PortError,
     },
-    /// The configured install command failed.
+    /// A command of set-up failed that must not.
     #[error("set-up failed: {0}")]
     SetUp(String),
+    /// Set-up left a secret where the agent would find it.
+    #[error(
+        "set-up left the secret `{name}` in {shown}: the agent would find it there\nhint: remove it at the end of \
+         set-up, or hand it over without a file"
+    )]
+    LeftSecret {
+        /// The variable that held it.
+        name: String,
+        /// Where it was found.
+        shown: String,
+    },
     /// The agent could not work.
     #[error(transparent)]
     Agent(#[from] AgentError),
@@ -172,19 +213,35 @@ pub struct TaskRun {
     pub(crate) folder: TaskFolder,
     pub(crate) repository: Arc<dyn Repository>,
     pub(crate) adopt: Arc<dyn Adopt>,
+    pub(crate) files: Arc<dyn Files>,
+    pub(crate) snapshots: Snapshots,
     pub(crate) workspaces: Arc<dyn Workspaces>,
     pub(crate) network: Arc<NetworkMeter>,
     pub(crate) model: Arc<dyn Model>,
     pub(crate) archiver: Arc<dyn Archiver>,
     /// The commit that the task begins from, once it is known.
-    pub(crate) base: OnceLock<String>,
+    pub(crate) base: Mutex<Option<String>>,
     pub(crate) cancel: CancellationToken,
+}
+
+/// What a workspace was made of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MadeOf {
+    /// The image, as it was named.
+    pub(crate) image: Option<String>,
+    /// The image that the agent's container began from, by id.
+    pub(crate) image_id: Option<String>,
+    /// Images that set-up made for this task alone, each from the one before.
+    pub(crate) own_images: Vec<String>,
+    /// Whether set-up ended, and nothing of its secrets was found.
+    pub(crate) is_clean: bool,
 }
 
 /// What the phases learn on their way.
 #[derive(Default)]
 pub(crate) struct Progress {
     pub(crate) workspace: Option<Arc<dyn Workspace>>,
+    pub(crate) made_of: MadeOf,
     baseline: Option<TestRun>,
     last: Option<TestRun>,
     pub(crate) delivered: Option<String>,
@@ -206,6 +263,8 @@ impl TaskRun {
             folder,
             repository,
             adopt,
+            files,
+            snapshots,
             workspaces,
             network,
             tools,
@@ -213,7 +272,7 @@ impl TaskRun {
             model,
             cancel,
         } = parts;
-        let base = OnceLock::new();
+        let base = Mutex::new(None);
         let run = Self {
             plan,
             gate,
@@ -222,6 +281,8 @@ impl TaskRun {
             folder,
             repository,
             adopt,
+            files,
+            snapshots,
             workspaces,
             network,
             model,
@@ -229,6 +290,7 @@ impl TaskRun {
             base,
             cancel,
         };
+        run.journal.mask(run.plan.secrets.iter().map(|(_, secret)| secret.clone()).collect());
         run.journal_append(Event::TaskStarted {
             task: run.plan.id.to_string(),
             prompt: run.plan.prompt.clone(),
@@ -255,7 +317,15 @@ impl TaskRun {
     }
 
     async fn phases(&self, tools: &dyn Toolmaker, progress: &mut Progress) -> Result<Ended, RunError> {
-        let prepared = self.phase(Phase::Prepare, self.prepare(tools, &mut progress.workspace)).await?;
+        if self.plan.until == Until::SetUp {
+            let set_up = self.prepare_set_up(&mut progress.workspace, &mut progress.made_of);
+            self.phase(Phase::Prepare, set_up).await?;
+            let summary = "Set-up is done; what it made is kept for later tasks.".to_owned();
+            return Ok(Ended { outcome: Outcome::Done, title: String::new(), summary });
+        }
+        let prepared = self
+            .phase(Phase::Prepare, self.prepare(tools, &mut progress.workspace, &mut progress.made_of))
+            .await?;
         progress.baseline.clone_from(&prepared.baseline);
         let agent = Agent {
             gate: Arc::clone(&self.gate),

@@ -1,7 +1,7 @@
 //! What holds where every policy abstains.
 
 use sortie_core::action::{Action, ActionKind};
-use sortie_core::network::{HostPattern, NetworkRule};
+use sortie_core::network::{Contact, HostPattern, HostRule, NetworkRule};
 use sortie_core::{Facts, Phase};
 
 use crate::registries::Registries;
@@ -33,6 +33,8 @@ impl Defaults {
             | ActionKind::FileRead
             | ActionKind::FileWrite
             | ActionKind::Commit => None,
+            // it is asked for where the operator's own settings bind it, for set-up alone
+            ActionKind::SecretUse if facts.phase == Phase::Prepare => None,
             ActionKind::RepositoryFetch if action.target == self.repository => None,
             ActionKind::ModelRequest if detail(action, "provider") == self.provider => None,
             ActionKind::NetworkConnect | ActionKind::HttpRequest => self.network_objection(action, facts),
@@ -47,14 +49,14 @@ impl Defaults {
 
     fn network_objection(&self, action: &Action, facts: &Facts) -> Option<(String, Option<String>)> {
         let rule = self.network(facts.phase);
-        let Some((host, port)) = host_and_port(action) else {
+        let Some(contact) = contact(action) else {
             return Some(("it names no host".into(), None));
         };
-        if self.registries.permit(rule, &host, port) {
+        if self.registries.permit(rule, &contact) {
             return None;
         }
         // the host's name is the workspace's choice: as a rule, it must allow that host and no more
-        let remedy = HostPattern::only(&host, port).map(|host| {
+        let remedy = allowing(rule, &contact).map(|host| {
             let rule = rule.and(host);
             match facts.phase {
                 Phase::Prepare => format!("`network.setup = \"{rule}\"` in the settings would allow it"),
@@ -63,7 +65,23 @@ impl Defaults {
                 ),
             }
         });
-        Some((format!("the network rule of this phase is `{rule}`"), remedy))
+        let why = match contact.method() {
+            None if rule.objects_to_method(&contact) => {
+                ", which names methods for this host; a tunnel (CONNECT, as for https) hides them"
+            }
+            Some(_) if rule.objects_to_method(&contact) => ", which names other methods for this host",
+            _ => "",
+        };
+        Some((format!("the network rule of this phase is `{rule}`{why}"), remedy))
+    }
+}
+
+/// What a rule would have to name as well, and no more.
+fn allowing(rule: &NetworkRule, contact: &Contact) -> Option<HostRule> {
+    let host = HostRule::from(HostPattern::only(contact.host(), contact.port())?);
+    match contact.method() {
+        Some(method) if rule.objects_to_method(contact) => host.by(method),
+        _ => Some(host),
     }
 }
 
@@ -71,17 +89,21 @@ fn detail<'a>(action: &'a Action, key: &str) -> &'a str {
     action.details.get(key).and_then(|value| value.as_str()).unwrap_or_default()
 }
 
-/// Host and port that a `network-connect` or an `http-request` goes to; none
-/// for other actions.
-pub fn host_and_port(action: &Action) -> Option<(String, u16)> {
+/// What a `network-connect` or an `http-request` is to a rule; none for other
+/// actions.
+pub fn contact(action: &Action) -> Option<Contact> {
     match action.kind {
         ActionKind::NetworkConnect => {
-            let port = action.details.get("port")?.as_u64()?;
-            Some((detail(action, "host").to_owned(), u16::try_from(port).ok()?))
+            let port = u16::try_from(action.details.get("port")?.as_u64()?).ok()?;
+            let (host, request) = (detail(action, "host"), detail(action, "request"));
+            Some(match request.split_once(' ') {
+                Some((method, _)) => Contact::request(method, host, port),
+                None => Contact::tunnel(host, port),
+            })
         }
         ActionKind::HttpRequest => {
             let url = url::Url::parse(detail(action, "url")).ok()?;
-            Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
+            Some(Contact::request(detail(action, "method"), url.host_str()?, url.port_or_known_default()?))
         }
         _ => None,
     }

@@ -25,7 +25,7 @@ mod registries;
 pub use approval::{Answer, Approver, Nobody, Question};
 pub use audit::{Audit, AuditError};
 pub use chain::{Chain, Evaluator, Fault, Layer, Link, PolicyEvent};
-pub use defaults::{Defaults, host_and_port};
+pub use defaults::{Defaults, contact};
 pub use gate::{FactsSource, Gate};
 pub use permit::{ForeignPermit, Permit, Seal};
 pub use refusal::Refusal;

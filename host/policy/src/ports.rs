@@ -19,7 +19,7 @@ pub use network::{Body, Dialer, HttpClient, NetworkMeter};
 pub use process::{Background, Chunk, CommandLimit, Commands, Ended, Exit, LimitReached, Process};
 pub use repository::{BranchState, CommitInfo, Repository};
 pub use tools::{Invocation, Tool, ToolEffects, ToolOutput, Tools};
-pub use workspace::{Forked, Forks, Workspace, WorkspaceSpec, Workspaces};
+pub use workspace::{Forked, Forks, Identity, Workspace, WorkspaceLimits, WorkspaceSpec, Workspaces};
 
 use sortie_core::outcome::RefusedAction;
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sortie_core::network::{HostPattern, NetworkRule};
+use sortie_core::network::{Contact, HostPattern, NetworkRule};
 
 /// The hosts of the package managers in use. Nobody's until they were asked,
 /// so that a rule lets nothing through that nobody named. A handle: clones
@@ -21,11 +21,11 @@ impl Registries {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a rule, with these hosts where it says `registries`, lets a
-    /// connection through.
-    pub fn permit(&self, rule: &NetworkRule, host: &str, port: u16) -> bool {
+    /// Whether a rule, with these hosts where it says `registries`, lets this
+    /// through.
+    pub fn permit(&self, rule: &NetworkRule, contact: &Contact) -> bool {
         let known = || self.0.read().unwrap_or_else(PoisonError::into_inner);
-        rule.permits(host, port)
-            || rule.wants_registries() && known().iter().any(|pattern| pattern.matches(host, port))
+        let is_one = || known().iter().any(|pattern| pattern.matches(contact.host(), contact.port()));
+        rule.permits(contact) || rule.wants_registries() && is_one()
     }
 }

@@ -78,6 +78,7 @@ fn lines(manifest: &Manifest) -> Vec<(&'static str, String)> {
         ("workspace", manifest.workspace.clone()),
     ];
     lines.extend(manifest.image.clone().map(|image| ("image", image)));
+    lines.extend(manifest.image_id.clone().map(|id| ("image id", id)));
     lines.push(("holds", describe(&manifest.contents)));
     for component in &manifest.components {
         let digest = component.sha256.get(..12).unwrap_or(&component.sha256);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use sortie_core::Outcome;
+use sortie_orchestrator::Until;
 use sortie_policy::Nobody;
 use tokio_util::sync::CancellationToken;
 
@@ -45,8 +46,9 @@ pub(crate) async fn run(places: &Places, arguments: DemoArguments) -> anyhow::Re
         listener: print::listener(arguments.json).0,
         approver: std::sync::Arc::new(Nobody),
         cancel,
+        until: Until::Delivered,
     };
-    let (report, error) = run_task(places, request).await?;
+    let (report, error) = Box::pin(run_task(places, request)).await?;
     if !arguments.json {
         print::give(print::report(&report));
         if report.outcome == Outcome::Done {

@@ -1,25 +1,35 @@
 //! `sortie doctor`: what this machine can enforce, found out by trying.
 
-#![expect(clippy::disallowed_methods, reason = "makes two folders to try a sandbox over; there is no task")]
+mod engines;
+mod machine;
+mod security;
+mod table;
 
 use std::fmt::Write as _;
-use std::process::Command;
+use std::time::Duration;
 
 use serde::Serialize;
-use sortie_workspace::container::Engine;
-use sortie_workspace::probe::{Probe, probe};
-use sortie_workspace::sandbox::{Keeper, Owner};
+use sortie_workspace::container::{Engine, EngineError};
+use sortie_workspace::disk::FileSystem;
+use sortie_workspace::probe::{Probe, ProbeError, probe};
+use sortie_workspace::sandbox::{Cgroups, Owner};
 
 use crate::args::DoctorArguments;
 use crate::exit::Exit;
 use crate::home::Places;
-use crate::settings::read_file;
+use crate::settings::{SettingsFile, WorkspaceSettings, read_file};
 use crate::sweep::Scratch;
+use crate::workspaces::{DOCKER, SANDBOX};
 use crate::{print, workspaces};
+
+use table::Table;
+
+/// Until an engine that says nothing is left alone.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
-struct Finding {
+pub(super) struct Finding {
     name: &'static str,
     ok: bool,
     /// Whether a task cannot run without it.
@@ -42,25 +52,74 @@ impl Finding {
     fn optional(self) -> Self {
         Self { needed: false, ..self }
     }
+
+    fn needed_if(self, needed: bool) -> Self {
+        Self { needed, ..self }
+    }
+}
+
+/// All of it. Its shape is documented in docs/workspaces.md.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// The version of this program.
+    sortie: &'static str,
+    /// The kind of workspace that the settings choose.
+    workspace: String,
+    enforced: Table,
+    findings: Vec<Finding>,
+}
+
+/// What was tried.
+struct Tried {
+    sandbox: Result<Probe, ProbeError>,
+    engine: Result<Engine, EngineError>,
+    cgroups: Cgroups,
+    file_system: std::io::Result<FileSystem>,
 }
 
 pub(crate) async fn run(places: &Places, arguments: &DoctorArguments) -> anyhow::Result<Exit> {
-    let mut findings = vec![git(), settings(places)];
-    findings.extend(sandbox(places).await?);
-    findings.push(containers().await);
+    let (settings, read) = settings(places);
+    let (sandbox, (engine, others)) = tokio::join!(sandbox(places, &settings), Engine::all(ANSWER));
+    let tried = Tried {
+        sandbox: sandbox?,
+        engine,
+        cgroups: Cgroups::find(),
+        file_system: FileSystem::of(&places.home),
+    };
+    let workspace = settings.backend.clone().unwrap_or_else(|| SANDBOX.into());
+    let is_docker = workspace == DOCKER;
+    let mut findings = vec![
+        Finding::good("sortie", format!("version {}", env!("CARGO_PKG_VERSION"))),
+        read,
+        machine::kernel(&rustix::system::uname().release().to_string_lossy()),
+    ];
+    findings.push(of_sandbox(&tried.sandbox).needed_if(!is_docker));
+    findings.push(security::finding(
+        |path| std::fs::read_to_string(path).ok(),
+        &std::env::current_exe().unwrap_or_else(|_| SANDBOX.into()),
+        tried.sandbox.is_err(),
+    ));
+    findings.push(machine::cgroups(&tried.cgroups));
+    findings.extend(engines::findings(&tried.engine, &others, is_docker));
+    findings.push(machine::disk(places, &workspaces::bounds::disk(&settings), &tried.file_system));
+    findings.push(machine::clock(&sortie_workspace::probe::Clock::read()));
+    findings.push(machine::git());
     findings.push(models());
-    let broken = findings.iter().any(|finding| finding.needed && !finding.ok);
+    let report =
+        Report { sortie: env!("CARGO_PKG_VERSION"), workspace, enforced: Table::of(&tried), findings };
+    let broken = report.findings.iter().any(|finding| finding.needed && !finding.ok);
     if arguments.json {
-        print::give(serde_json::to_string(&findings)?);
+        print::give(serde_json::to_string(&report)?);
     } else {
-        print::give(table(&findings)?.trim_end());
+        print::give(text(&report)?.trim_end());
     }
     Ok(if broken { Exit::Platform } else { Exit::Done })
 }
 
-fn table(findings: &[Finding]) -> Result<String, std::fmt::Error> {
-    let mut text = String::new();
-    for finding in findings {
+fn text(report: &Report) -> Result<String, std::fmt::Error> {
+    let mut text = report.enforced.to_string();
+    writeln!(text)?;
+    for finding in &report.findings {
         let mark = match (finding.ok, finding.needed) {
             (true, _) => "ok",
             (false, true) => "FAIL",
@@ -74,115 +133,66 @@ fn table(findings: &[Finding]) -> Result<String, std::fmt::Error> {
     Ok(text)
 }
 
-fn git() -> Finding {
-    #[expect(clippy::disallowed_methods, reason = "asks git for its version; there is no task")]
-    let output = Command::new("git").arg("--version").output();
-    match output {
-        Ok(output) if output.status.success() => {
-            Finding::good("git", String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        }
-        Ok(output) => {
-            Finding::bad("git", String::from_utf8_lossy(&output.stderr).trim().to_owned(), "install git")
-        }
-        Err(error) => {
-            Finding::bad("git", format!("cannot run: {error}"), "install git; fetch and push use it")
-        }
-    }
-}
-
-fn settings(places: &Places) -> Finding {
+/// What holds of workspaces, and whether the files can be read.
+fn settings(places: &Places) -> (WorkspaceSettings, Finding) {
     let files = [&places.organisation_settings, &places.user_settings];
-    for file in files {
-        if let Err(error) = read_file(file) {
-            return Finding::bad(
-                "settings",
-                error.to_string(),
-                "mend the file, or point SORTIE_CONFIG to another",
-            );
+    let [organisation, user] = match files.map(|file| read_file(file)) {
+        [Ok(organisation), Ok(user)] => [organisation, user],
+        [Err(error), _] | [_, Err(error)] => {
+            let hint = "mend the file, or point SORTIE_CONFIG to another";
+            return (WorkspaceSettings::default(), Finding::bad("settings", error.to_string(), hint));
         }
-    }
+    };
     let there: Vec<_> =
         files.iter().filter(|file| file.is_file()).map(|file| file.display().to_string()).collect();
     let files = if there.is_empty() { "no settings file".to_owned() } else { there.join(", ") };
-    Finding::good("settings", format!("{files}; state in {}", places.home.display()))
+    let finding = Finding::good("settings", format!("{files}; state in {}", places.home.display()));
+    (in_force(&user, &organisation), finding)
+}
+
+fn in_force(user: &SettingsFile, organisation: &SettingsFile) -> WorkspaceSettings {
+    let (user, organisation) = (&user.workspace, &organisation.workspace);
+    let variable = std::env::var("SORTIE_WORKSPACE").ok().filter(|kind| !kind.is_empty());
+    WorkspaceSettings {
+        backend: variable.or_else(|| user.backend.clone()).or_else(|| organisation.backend.clone()),
+        disk_mb: user.disk_mb.or(organisation.disk_mb),
+        disk_free_mb: user.disk_free_mb.or(organisation.disk_free_mb),
+        // what it cannot keep is said here, and no reason to fail
+        ..WorkspaceSettings::default()
+    }
 }
 
 /// Starts a sandbox over two empty folders and runs a command in it.
-async fn sandbox(places: &Places) -> anyhow::Result<Vec<Finding>> {
+async fn sandbox(places: &Places, settings: &WorkspaceSettings) -> anyhow::Result<Result<Probe, ProbeError>> {
     let folder = Scratch::make(&places.home)?;
     let owner = Owner::current();
-    let mut made = Vec::new();
-    for name in ["work", "home"] {
-        let path = folder.path().join(name);
-        std::fs::create_dir(&path)?;
-        std::os::unix::fs::chown(&path, Some(owner.uid), Some(owner.gid))?;
-        made.push(path);
+    let [work, home] = ["work", "home"].map(|name| folder.path().join(name));
+    for path in [&work, &home] {
+        make_folder(path, owner)?;
     }
-    let [work, home] = <[_; 2]>::try_from(made).expect("two were made");
-    Ok(match probe(workspaces::config(work, home, &Default::default())).await {
-        Ok(probe) => found(&probe),
+    Ok(probe(workspaces::config(work, home, settings)).await)
+}
+
+#[expect(clippy::disallowed_methods, reason = "makes two folders to try a sandbox over; there is no task")]
+fn make_folder(path: &std::path::Path, owner: Owner) -> std::io::Result<()> {
+    std::fs::create_dir(path)?;
+    std::os::unix::fs::chown(path, Some(owner.uid), Some(owner.gid))
+}
+
+fn of_sandbox(sandbox: &Result<Probe, ProbeError>) -> Finding {
+    match sandbox {
+        Ok(probe) => {
+            let user = if probe.owner.uid == 0 { "root".into() } else { format!("uid {}", probe.owner.uid) };
+            let landlock = match probe.enforced.landlock {
+                Some(version) => format!("Landlock version {version}"),
+                None => "no Landlock in this kernel (mounts hold without it)".into(),
+            };
+            Finding::good("sandbox", format!("starts; commands run as {user}; {landlock}"))
+        }
         Err(error) => {
             let text = error.to_string();
             let (first, hint) = text.split_once('\n').unwrap_or((&text, "nothing runs without a sandbox"));
-            vec![Finding::bad("sandbox", first, hint)]
-        }
-    })
-}
-
-fn found(probe: &Probe) -> Vec<Finding> {
-    let by = |keeper: Keeper| match keeper {
-        Keeper::Cgroup => "cgroup (exact)",
-        Keeper::Process => "process limits and a watchdog",
-    };
-    let enforced = probe.enforced;
-    let user = if probe.owner.uid == 0 { "root".into() } else { format!("uid {}", probe.owner.uid) };
-    let cpus = if enforced.cpus {
-        Finding::good("cpus", "cgroup")
-    } else {
-        let hint = "a delegated cgroup can keep one: systemd-run --user --scope -p Delegate=yes sortie …";
-        Finding::bad("cpus", "no limit can be kept", hint)
-    };
-    let landlock = match enforced.landlock {
-        Some(version) => Finding::good("landlock", format!("version {version}")),
-        None => Finding::bad("landlock", "the kernel has none", "namespaces and seccomp hold without it"),
-    };
-    vec![
-        Finding::good(
-            "sandbox",
-            format!("namespaces and seccomp; Linux {}, commands run as {user}", probe.kernel),
-        ),
-        Finding::good("memory", by(enforced.memory)),
-        Finding::good("processes", by(enforced.processes)),
-        cpus.optional(),
-        landlock.optional(),
-    ]
-}
-
-/// The engine that `--workspace docker` would use.
-async fn containers() -> Finding {
-    match Engine::connect().await {
-        Ok(engine) => {
-            let about = engine.about();
-            let root = if about.rootless { "rootless" } else { "as root" };
-            let text = format!(
-                "{} {} {root}, cgroups version {}, at {}",
-                about.kind,
-                about.version,
-                about.cgroups,
-                about.socket.display()
-            );
-            if about.lacks.is_empty() {
-                return Finding::good("containers", text).optional();
-            }
-            let hint = "containers without these limits are refused; delegate cgroups to the engine's user";
-            Finding::bad("containers", format!("{text}; cannot limit {}", about.lacks.join(", ")), hint)
-                .optional()
-        }
-        Err(error) => {
-            let text = error.to_string();
-            let (first, hint) =
-                text.split_once('\n').unwrap_or((&text, "only `--workspace docker` needs one"));
-            Finding::bad("containers", first, hint.trim_start_matches("hint: ")).optional()
+            Finding::bad("sandbox", first, hint.trim_start_matches("hint: "))
         }
     }
 }

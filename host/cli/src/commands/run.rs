@@ -3,6 +3,7 @@
 use std::io::Read as _;
 
 use anyhow::Context as _;
+use sortie_orchestrator::Until;
 use tokio_util::sync::CancellationToken;
 
 use crate::approver;
@@ -30,8 +31,9 @@ pub(crate) async fn run(places: &Places, arguments: RunArguments) -> anyhow::Res
         listener,
         approver: approver::for_this_process(busy, cancel.clone()),
         cancel,
+        until: Until::Delivered,
     };
-    let (report, error) = run_task(places, request).await?;
+    let (report, error) = Box::pin(run_task(places, request)).await?;
     if !as_json {
         print::give(print::report(&report));
         let program = super::program();

@@ -24,9 +24,20 @@ use crate::exit::{Exit, Failure};
 use crate::home::Places;
 use crate::print;
 
-/// Bytes of input that are passed on at a time: between two pieces there is
-/// time to show what comes back.
+/// Bytes of input that are passed on at a time. A pipe takes as few as these
+/// whole or not at all, so that they can be offered again; a terminal takes
+/// each byte for itself.
 const INPUT: usize = 1024;
+
+/// How long input is offered before there is time again to show what the
+/// command prints, and for the person to end it.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Events that are read at a time.
+const PAGE: u32 = 500;
+
+/// How long a command has to end once it was asked to.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Shells, the first that is there.
 const SHELLS: [&str; 2] = ["bash", "sh"];
@@ -44,17 +55,21 @@ pub(crate) async fn run(places: &Places, arguments: ShellArguments) -> anyhow::R
         error => error.into(),
     })?;
     let backend = arguments.workspace.or_else(|| backend(&store, &task.id));
+    let made_of = MadeOf::of(&store, &task.id);
     let borrowed =
         if folder.has_workspace() { None } else { Some(Borrowed::take(places, &folder, &task.id)?) };
     let visit = Visit {
         folder: &folder,
         arguments: TaskArguments {
             workspace: backend,
-            image: arguments.image,
+            image: arguments.image.clone().or(made_of.image),
             network: arguments.network,
+            env: arguments.env,
             ..TaskArguments::default()
         },
         approver: approver::for_this_process(None, CancellationToken::new()),
+        // somebody may want in with another image
+        image_id: made_of.image_id.filter(|_| arguments.image.is_none()),
         task,
     };
     let entered = enter(places, visit).await?;
@@ -72,6 +87,31 @@ fn backend(store: &Store, id: &sortie_core::TaskId) -> Option<String> {
     match serde_json::from_str(&first.body).ok()? {
         Event::TaskStarted { workspace, .. } => Some(workspace),
         _ => None,
+    }
+}
+
+/// What the task's workspace was made of.
+#[derive(Default)]
+struct MadeOf {
+    image: Option<String>,
+    image_id: Option<String>,
+}
+
+impl MadeOf {
+    fn of(store: &Store, id: &sortie_core::TaskId) -> Self {
+        let mut after = 0;
+        while let Ok(events) = store.events(id, after, PAGE) {
+            let Some(last) = events.last() else { break };
+            after = last.seq;
+            for event in &events {
+                // an event of set-up: it is among the first
+                if let Ok(Event::EnvironmentReady { image, image_id, .. }) = serde_json::from_str(&event.body)
+                {
+                    return Self { image, image_id };
+                }
+            }
+        }
+        Self::default()
     }
 }
 
@@ -175,40 +215,70 @@ async fn start(
 async fn attend(mut process: Box<dyn Process>, terminal: bool) -> anyhow::Result<Ended> {
     let raw = terminal.then(Raw::enter).transpose().context("the terminal cannot be set up")?;
     let Signals { mut window, mut ends } = Signals::new()?;
-    let mut input = Some(read_input());
-    let mut asked = false;
+    let mut input = Some(read_input(if terminal { 1 } else { INPUT }));
+    // what the command has not taken yet
+    let mut typed: Option<Vec<u8>> = None;
+    // when its time to end by itself is over
+    let mut kill_at = None;
     if terminal {
         resize(&mut *process).await;
     }
     let ended = loop {
+        let wait = if typed.is_some() { PAUSE } else { Duration::MAX };
         tokio::select! {
-            chunk = process.next(Duration::MAX) => match chunk? {
+            chunk = process.next(wait) => match chunk? {
                 Some(Chunk::Stdout(bytes)) => show(std::io::stdout().lock(), &bytes),
                 Some(Chunk::Stderr(bytes)) => show(std::io::stderr().lock(), &bytes),
                 Some(Chunk::Skipped(_)) => {}
                 Some(Chunk::Exit(ended)) => break ended.exit,
+                None if typed.is_some() => {}
                 None => break Ended::Signal(9),
             },
-            bytes = receive(&mut input) => match bytes {
-                // a command that has closed its end does not want to hear
-                Some(bytes) => drop(process.write(&bytes).await),
+            bytes = receive(&mut input), if typed.is_none() => match bytes {
+                Some(bytes) => typed = Some(bytes),
                 None => {
                     input = None;
-                    drop(process.close_stdin().await);
+                    // a terminal that is full takes no end either
+                    drop(tokio::time::timeout(PAUSE, process.close_stdin()).await);
                 }
             },
             _ = window.recv() => resize(&mut *process).await,
             () = ends.next() => {
-                if std::mem::replace(&mut asked, true) {
+                if kill_at.replace(Instant::now() + GRACE).is_some() {
                     process.kill().await?;
                 } else {
                     process.terminate().await?;
                 }
             }
+            () = until(kill_at) => {
+                kill_at = None;
+                process.kill().await?;
+            }
+        }
+        if let Some(bytes) = typed.take()
+            && !write(&mut *process, &bytes).await
+        {
+            typed = Some(bytes);
         }
     };
     drop(raw);
     Ok(ended)
+}
+
+/// Writes a piece of input, which is taken whole or not at all; false if it was not, for now.
+async fn write(process: &mut dyn Process, bytes: &[u8]) -> bool {
+    match tokio::time::timeout(PAUSE, process.write(bytes)).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => error.code != ErrorCode::Unavailable,
+        Err(_) => false,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn resize(process: &mut dyn Process) {
@@ -225,13 +295,15 @@ fn show(mut out: impl std::io::Write, bytes: &[u8]) {
 
 /// Standard input, piece by piece, from a thread of its own: a read cannot be
 /// given up, and this process does not wait for a thread.
-fn read_input() -> mpsc::Receiver<Vec<u8>> {
+fn read_input(piece: usize) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel(8);
     std::thread::spawn(move || {
         let mut buffer = [0; INPUT];
         while let Ok(count @ 1..) = std::io::stdin().lock().read(&mut buffer) {
-            if sender.blocking_send(buffer[..count].to_vec()).is_err() {
-                return;
+            for bytes in buffer[..count].chunks(piece) {
+                if sender.blocking_send(bytes.to_vec()).is_err() {
+                    return;
+                }
             }
         }
     });

@@ -1,11 +1,13 @@
 //! The file of a user or an organisation.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sortie_core::network::{HostPattern, NetworkRule};
+use sortie_environment::OperatorTable;
 use sortie_plugin_host::Grants;
 
 use crate::exit::Failure;
@@ -31,6 +33,12 @@ pub(crate) struct SettingsFile {
     pub(crate) limits: LimitSettings,
     /// What the commands in a workspace may use up.
     pub(crate) workspace: WorkspaceSettings,
+    /// The name of the environment of tasks, as `--env` takes it.
+    pub(crate) environment: Option<String>,
+    /// What workspaces are made of and how they are prepared, by name.
+    pub(crate) environments: BTreeMap<String, OperatorTable>,
+    /// What is kept of set-ups.
+    pub(crate) snapshots: SnapshotSettings,
     /// What is kept of tasks that ended.
     pub(crate) archive: ArchiveSettings,
     /// The author of commits.
@@ -102,6 +110,27 @@ pub(crate) struct WorkspaceSettings {
     pub(crate) processes: Option<u64>,
     /// Processors, such as 1.5.
     pub(crate) cpus: Option<f64>,
+    /// Megabytes of the disk for the work tree and the home together.
+    pub(crate) disk_mb: Option<u64>,
+    /// Megabytes that stay free on the disk.
+    pub(crate) disk_free_mb: Option<u64>,
+    /// Limits to do without where nobody can keep them, by the names that
+    /// `sortie doctor` gives.
+    pub(crate) accept: Vec<String>,
+}
+
+/// `[snapshots]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SnapshotSettings {
+    /// Whether set-ups are kept for later tasks, and taken from earlier ones; true by default.
+    pub(crate) enabled: Option<bool>,
+    /// Days that one is kept which no task uses; 14 by default.
+    pub(crate) keep_days: Option<u64>,
+    /// Megabytes (2^20 bytes) of all snapshots together; 20480 by default.
+    pub(crate) max_mb: Option<u64>,
+    /// Megabytes of what one set-up may leave in work tree and home; 8192 by default.
+    pub(crate) one_mb: Option<u64>,
 }
 
 /// `[archive]`
@@ -195,6 +224,9 @@ pub(crate) fn read_file(path: &Path) -> anyhow::Result<SettingsFile> {
     let folder = path.parent().unwrap_or(Path::new("."));
     for plugin in &mut file.plugin {
         plugin.path = plugin.path.take().map(|path| folder.join(path));
+    }
+    for environment in file.environments.values_mut() {
+        environment.place_in(folder);
     }
     Ok(file)
 }

@@ -5,17 +5,21 @@ use std::time::Duration;
 use sortie_agent::Limits;
 use sortie_core::network::{HostPattern, NetworkRule};
 use sortie_delivery::Identity;
+use sortie_environment::{Environment, EnvironmentLimits, Image};
 use sortie_model::{ModelSpec, Options};
 use sortie_orchestrator::Install;
 use sortie_workspace::archive::{PackLimits, Retention};
+use sortie_workspace::sandbox::Reduced;
+use sortie_workspace::snapshot::SnapshotRules;
 
+use super::environment::named;
 use super::file::{
     ArchiveSettings, KeepArchives, LimitSettings, PluginSettings, SettingsFile, TestSettings,
     WorkspaceSettings,
 };
 use crate::args::TaskArguments;
 use crate::exit::Failure;
-use crate::workspaces::{BACKENDS, DOCKER};
+use crate::workspaces::BACKENDS;
 
 /// Megabytes that a task may send and receive where nobody says otherwise.
 const NETWORK_MB: u64 = 10 << 10;
@@ -34,6 +38,12 @@ pub(crate) struct Resolved {
     pub(crate) network_bytes: u64,
     pub(crate) limits: Limits,
     pub(crate) workspace: WorkspaceSettings,
+    /// The environment that the operator names; where its origin is
+    /// `Detected`, the repository's own does not count either. Its network
+    /// rules, limits and tests are in force above.
+    pub(crate) environment: Option<Environment>,
+    /// How set-ups are kept; none where they are not.
+    pub(crate) snapshots: Option<SnapshotRules>,
     pub(crate) archive: ArchiveRules,
     pub(crate) author: Identity,
     pub(crate) push: bool,
@@ -82,6 +92,13 @@ pub(crate) fn resolve(
     limits.turns = arguments.max_turns.unwrap_or(limits.turns);
     limits.tokens = arguments.max_tokens.unwrap_or(limits.tokens);
     limits.time = arguments.max_time.unwrap_or(limits.time);
+    let environment = environment(arguments, user, organisation)?;
+    let its = environment.clone().unwrap_or_default();
+    limits.setup_idle = match its.limits.idle_seconds {
+        Some(0) => None,
+        Some(seconds) => Some(Duration::from_secs(seconds)),
+        None => limits.setup_idle,
+    };
     let rule = |pick: fn(&SettingsFile) -> &Option<NetworkRule>| {
         pick(user).clone().or_else(|| pick(organisation).clone())
     };
@@ -92,11 +109,19 @@ pub(crate) fn resolve(
         model,
         model_options: Options { reasoning_effort: effort, ..Options::default() },
         install: install(either(|file| &file.install)),
-        test: if user.test.command.is_empty() { organisation.test.clone() } else { user.test.clone() },
-        setup_network: rule(|file| &file.network.setup).unwrap_or(NetworkRule::All),
+        test: match its.test {
+            Some(test) => TestSettings { command: test.command, format: test.format },
+            None if user.test.command.is_empty() => organisation.test.clone(),
+            None => user.test.clone(),
+        },
+        setup_network: its
+            .setup_network
+            .or_else(|| rule(|file| &file.network.setup))
+            .unwrap_or(NetworkRule::All),
         agent_network: arguments
             .network
             .clone()
+            .or(its.agent_network)
             .or_else(|| rule(|file| &file.network.agent))
             .unwrap_or(NetworkRule::None),
         trusted,
@@ -104,7 +129,9 @@ pub(crate) fn resolve(
             .unwrap_or(NETWORK_MB)
             .saturating_mul(1 << 20),
         limits,
-        workspace: workspace(arguments, &user.workspace, &organisation.workspace)?,
+        workspace: workspace(arguments, its.limits, &user.workspace, &organisation.workspace)?,
+        environment,
+        snapshots: snapshots(user, organisation),
         archive: archive(user, organisation),
         author: Identity {
             name: either(|file| &file.author.name).unwrap_or_else(|| "Sortie".into()),
@@ -122,8 +149,25 @@ pub(crate) fn install(command: Option<String>) -> Install {
     }
 }
 
+/// The environment that a flag or the settings name. An image of the command
+/// line goes before its own.
+pub(crate) fn environment(
+    arguments: &TaskArguments,
+    user: &SettingsFile,
+    organisation: &SettingsFile,
+) -> anyhow::Result<Option<Environment>> {
+    let names = [&arguments.env, &user.environment, &organisation.environment];
+    let Some(name) = names.into_iter().flatten().next() else { return Ok(None) };
+    let mut environment = named(name, user, organisation)?;
+    if let Some(image) = arguments.image.as_ref().filter(|image| !image.is_empty()) {
+        environment.image = Some(Image::Named(image.clone()));
+    }
+    Ok(Some(environment))
+}
+
 fn workspace(
     arguments: &TaskArguments,
+    environment: EnvironmentLimits,
     user: &WorkspaceSettings,
     organisation: &WorkspaceSettings,
 ) -> anyhow::Result<WorkspaceSettings> {
@@ -135,18 +179,40 @@ fn workspace(
         let known = BACKENDS.join("` and `");
         return Err(Failure::usage(format!("no workspace backend named `{unknown}`; there are `{known}`")));
     }
-    let image = first(&arguments.image, |these| &these.image);
-    if backend.as_deref() == Some(DOCKER) && image.is_none() {
-        let text = "a container needs an image, and none is named\nhint: `--image NAME`, or `image = \"NAME\"` below \
-                    `[workspace]` in the settings";
-        return Err(Failure::usage(text));
-    }
     Ok(WorkspaceSettings {
         backend,
-        image,
-        memory_mb: user.memory_mb.or(organisation.memory_mb),
-        processes: user.processes.or(organisation.processes),
-        cpus: user.cpus.or(organisation.cpus),
+        image: first(&arguments.image, |these| &these.image),
+        memory_mb: environment.memory_mb.or(user.memory_mb).or(organisation.memory_mb),
+        processes: environment.processes.or(user.processes).or(organisation.processes),
+        cpus: environment.cpus.or(user.cpus).or(organisation.cpus),
+        disk_mb: user.disk_mb.or(organisation.disk_mb),
+        disk_free_mb: user.disk_free_mb.or(organisation.disk_free_mb),
+        accept: accept(&[&arguments.accept, &user.accept, &organisation.accept])?,
+    })
+}
+
+/// All that somebody accepts.
+fn accept(lists: &[&[String]]) -> anyhow::Result<Vec<String>> {
+    let names = lists.iter().copied().flatten();
+    let known = Reduced::ALL.map(Reduced::name);
+    if let Some(unknown) = names.clone().find(|name| !known.contains(&name.as_str())) {
+        let known = known.join("`, `");
+        let text = format!("workspace.accept: nothing to accept is named `{unknown}`; there are `{known}`");
+        return Err(Failure::usage(text));
+    }
+    Ok(names.cloned().collect())
+}
+
+/// How set-ups are kept; none where the settings want none kept.
+pub(crate) fn snapshots(user: &SettingsFile, organisation: &SettingsFile) -> Option<SnapshotRules> {
+    let (user, organisation) = (&user.snapshots, &organisation.snapshots);
+    let defaults = SnapshotRules::default();
+    let bytes = |mb: Option<u64>, default| mb.map_or(default, |mb: u64| mb.saturating_mul(1 << 20));
+    let days = user.keep_days.or(organisation.keep_days);
+    user.enabled.or(organisation.enabled).unwrap_or(true).then(|| SnapshotRules {
+        unused: days.map_or(defaults.unused, |days| Duration::from_secs(days.saturating_mul(86_400))),
+        total: bytes(user.max_mb.or(organisation.max_mb), defaults.total),
+        one: bytes(user.one_mb.or(organisation.one_mb), defaults.one),
     })
 }
 

@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::{Answer, Names};
-use crate::install::is_requirements;
 
 /// Reads an answer: the URLs in it.
 type Read = fn(&Answer) -> Vec<String>;
@@ -125,18 +124,23 @@ print("https://" + PyPI.file_storage_domain)'"#,
         read: |answer| quoted(&answer.stdout, '(', ')'),
         then: None,
     },
+    Manager {
+        name: "bundler",
+        used: |names| any(names, &["Gemfile", "Gemfile.lock", "gems.rb", "gems.locked"]),
+        question: r#"
+            command -v gem >/dev/null || exit 0
+            gem sources --list
+            command -v bundle >/dev/null && bundle config list --parseable"#,
+        read: gem_sources,
+        then: None,
+    },
 ];
 
 /// Those that have no way to say it, and those whose way nobody has tried.
-pub(super) const SILENT: &[Silent] = &[
-    Silent { name: "bundler", used: |names| any(names, &["Gemfile", "Gemfile.lock"]) },
-    Silent {
-        name: "gradle",
-        used: |names| {
-            any(names, &["build.gradle", "build.gradle.kts", "settings.gradle", "settings.gradle.kts"])
-        },
-    },
-];
+pub(super) const SILENT: &[Silent] = &[Silent {
+    name: "gradle",
+    used: |names| any(names, &["build.gradle", "build.gradle.kts", "settings.gradle", "settings.gradle.kts"]),
+}];
 
 fn any(names: &Names, wanted: &[&str]) -> bool {
     wanted.iter().any(|name| names.contains(*name))
@@ -144,7 +148,7 @@ fn any(names: &Names, wanted: &[&str]) -> bool {
 
 fn is_python(names: &Names) -> bool {
     let manifests = ["pyproject.toml", "setup.py", "setup.cfg", "uv.lock", "poetry.lock"];
-    any(names, &manifests) || names.iter().any(|name| is_requirements(name))
+    any(names, &manifests) || names.iter().any(|name| sortie_environment::is_requirements(name))
 }
 
 fn is_url(text: &str) -> bool {
@@ -210,6 +214,23 @@ fn go_proxies(answer: &Answer) -> Vec<String> {
     urls
 }
 
+/// The sources, less those that a mirror stands for: `mirror.URL=URL` and
+/// `mirror.all=URL`.
+fn gem_sources(answer: &Answer) -> Vec<String> {
+    let mirrors: Vec<_> = answer
+        .stdout
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("mirror.")?.split_once('='))
+        .filter(|(_, url)| is_url(url))
+        .collect();
+    let same = |one: &str, other: &str| one.trim_end_matches('/') == other.trim_end_matches('/');
+    let is_mirrored = |url: &String| mirrors.iter().any(|(of, _)| *of == "all" || same(of, url));
+    let mut urls = lines(answer);
+    urls.retain(|url| !is_mirrored(url));
+    urls.extend(mirrors.iter().map(|(_, url)| (*url).to_owned()));
+    urls
+}
+
 /// What is configured; the default where no index is.
 fn pip_indexes(answer: &Answer) -> Vec<String> {
     let (configured, default) = answer.stdout.split_once("--\n").unwrap_or((&answer.stdout, ""));
@@ -255,14 +276,15 @@ mod tests {
         assert_eq!(used(&["requirements-dev.txt"]), ["pip"]);
         assert_eq!(used(&["pyproject.toml", "uv.lock", "pom.xml"]), ["pip", "uv", "maven"]);
         assert_eq!(used(&["README.md", ".npmrc", "pip.conf"]), Vec::<&str>::new());
-        let names = ["Gemfile".to_owned()].into();
+        assert_eq!(used(&["Gemfile"]), ["bundler"]);
+        let names = ["build.gradle.kts".to_owned()].into();
         assert_eq!(
             SILENT
                 .iter()
                 .filter(|silent| silent.is_used(&names))
                 .map(|silent| silent.name)
                 .collect::<Vec<_>>(),
-            ["bundler"]
+            ["gradle"]
         );
     }
 
@@ -336,6 +358,22 @@ mod tests {
         assert_eq!(proxies("off\nsums.example+key https://s.example/db\n"), ["https://s.example/db"]);
         assert_eq!(proxies("off\noff\n"), Vec::<String>::new());
         assert_eq!(proxies(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn bundler_names_the_sources_of_gems_and_the_mirrors_that_stand_for_them() {
+        let sources = |config: &str| {
+            let listed = "*** CURRENT SOURCES ***\n\nhttps://gems.example/\nhttps://corp.example/gems\n";
+            gem_sources(&stdout(&format!("{listed}{config}")))
+        };
+        assert_eq!(sources("without=[:test]\n"), ["https://gems.example/", "https://corp.example/gems"]);
+        assert_eq!(
+            sources("mirror.https://gems.example=https://m.example:81/\nssl_ca_cert=https://no.example\n"),
+            ["https://corp.example/gems", "https://m.example:81/"]
+        );
+        assert_eq!(sources("mirror.all=https://m.example/x\n"), ["https://m.example/x"]);
+        assert_eq!(sources("mirror.all=/srv/gems\n").len(), 2);
+        assert_eq!(gem_sources(&stdout("gem: not found")), Vec::<String>::new());
     }
 
     #[test]

@@ -18,17 +18,18 @@ use sortie_core::outcome::Usage;
 use sortie_core::{Decision, TaskId, Verdict};
 use sortie_orchestrator::{
     Adopt, Adopted, Archived, Archiver, Install, Parts, Plan, Remains, RunError, Store, TaskFolder,
-    TaskJournal, TaskRecord, TaskRun, Toolmaker,
+    TaskJournal, TaskRecord, TaskRun, Toolmaker, Until,
 };
 use sortie_policy::ports::{
-    Background, BranchState, Commands, CommitInfo, ErrorCode, FileContent, Files, Invocation, LineMatch,
-    Model, ModelError, PortError, Process, ReplyObserver, Repository, SearchQuery, Survey, Tool, ToolOutput,
-    Tools, Workspace, WorkspaceSpec, Workspaces,
+    Background, BranchState, Commands, CommitInfo, ErrorCode, FileContent, Files, Identity, Invocation,
+    LineMatch, Model, ModelError, PortError, Process, ReplyObserver, Repository, SearchQuery, Survey, Tool,
+    ToolOutput, Tools, Workspace, WorkspaceSpec, Workspaces,
 };
 use sortie_policy::{
     Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit, PolicyEvent,
     Registries, Seal,
 };
+use sortie_workspace::snapshot::{SnapshotRules, Snapshots};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -87,6 +88,10 @@ struct Everything(Arc<Surroundings>);
 
 #[async_trait]
 impl Repository for Everything {
+    async fn fetch_other(&self, _: Permit<RepositoryFetch>) -> Result<String, PortError> {
+        unreachable!("nobody names another base")
+    }
+
     async fn fetch(&self, permit: Permit<RepositoryFetch>) -> Result<String, PortError> {
         permit.redeem(self.0.seal)?;
         self.0.note("fetch");
@@ -161,12 +166,23 @@ impl Repository for Everything {
 #[async_trait]
 impl Adopt for Everything {
     async fn adopt(&self, limits: Limits) -> Result<Adopted, PortError> {
-        Ok(Adopted { install: None, limits, wants_registries: false })
+        Ok(Adopted { install: None, limits, wants_registries: false, environment: None })
     }
 }
 
 #[async_trait]
 impl Workspaces for Everything {
+    async fn identify(
+        &self,
+        permit: Permit<WorkspaceCreate>,
+        _: &WorkspaceSpec,
+    ) -> Result<Identity, PortError> {
+        permit.redeem(self.0.seal)?;
+        Ok(Identity { id: "none".into(), image: None })
+    }
+
+    async fn discard(&self, _: &str) {}
+
     async fn create(
         &self,
         permit: Permit<WorkspaceCreate>,
@@ -209,6 +225,14 @@ impl Workspace for Everything {
 
     fn files(&self) -> Arc<dyn Files> {
         Arc::new(self.clone())
+    }
+
+    async fn commit(&self, _: &str) -> Result<Option<String>, PortError> {
+        Ok(None)
+    }
+
+    async fn search_root(&self, _: &[Vec<u8>]) -> Result<Vec<String>, PortError> {
+        Ok(Vec::new())
     }
 
     async fn stop(&self) {
@@ -410,12 +434,17 @@ pub(crate) async fn run_with(pushes: Pushes, breaks: bool, archives: Archives, k
         repository: "/r".into(),
         base: None,
         branch: "sortie/a".into(),
-        backend: "none".into(),
+        backend: "sandbox".into(),
         image: None,
         install: Install::Skip,
+        environment: None,
+        secrets: Vec::new(),
+        snapshots: true,
+        snapshot_rules: SnapshotRules::default(),
         limits: Limits::default(),
         push: true,
         keep,
+        until: Until::Delivered,
     };
     let parts = Parts {
         gate,
@@ -424,6 +453,8 @@ pub(crate) async fn run_with(pushes: Pushes, breaks: bool, archives: Archives, k
         folder,
         repository: Arc::new(everything.clone()),
         adopt: Arc::new(everything.clone()),
+        files: Arc::new(everything.clone()),
+        snapshots: Snapshots::new(surroundings.home.path(), None),
         workspaces: Arc::new(everything.clone()),
         network: Arc::default(),
         tools: Arc::new(everything.clone()),

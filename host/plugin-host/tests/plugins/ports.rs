@@ -201,6 +201,10 @@ impl Files for World {
 
 #[async_trait]
 impl Repository for World {
+    async fn fetch_other(&self, _: Permit<RepositoryFetch>) -> Result<String, PortError> {
+        unreachable!("nobody names another base")
+    }
+
     async fn fetch(&self, _: Permit<RepositoryFetch>) -> Result<String, PortError> {
         unreachable!("tools do not fetch")
     }

@@ -168,6 +168,12 @@ pub enum CommandLimit {
     Memory,
     /// Processes of the workspace: one could not be made.
     Processes,
+    /// Bytes that the workspace's folders take up: all commands were killed.
+    Disk,
+    /// Bytes that are to stay free on the disk: all commands were killed.
+    DiskFree,
+    /// Files for which there is to be room on the disk: all commands were killed.
+    DiskFreeFiles,
 }
 
 impl CommandLimit {
@@ -179,6 +185,9 @@ impl CommandLimit {
             Self::Output => "output_bytes",
             Self::Memory => "memory_bytes",
             Self::Processes => "processes",
+            Self::Disk => "disk_bytes",
+            Self::DiskFree => "disk_free_bytes",
+            Self::DiskFreeFiles => "disk_free_files",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sortie_core::action::WorkspaceCreate;
+use sortie_core::secret::Secret;
 
 use super::{Commands, Files, PortError};
 use crate::Permit;
@@ -12,6 +13,22 @@ use crate::Permit;
 /// Makes workspaces of one kind.
 #[async_trait]
 pub trait Workspaces: Send + Sync {
+    /// Makes that available which a workspace is made of, by pulling or
+    /// building an image if need be, and says what it is. Two workspaces of
+    /// the same identity begin with the same files around their folders.
+    ///
+    /// # Errors
+    /// `Unavailable` with what would help; `NotFound` if the action names an
+    /// image by its id that is not there.
+    async fn identify(
+        &self,
+        permit: Permit<WorkspaceCreate>,
+        spec: &WorkspaceSpec,
+    ) -> Result<Identity, PortError>;
+
+    /// Removes an image that [`Workspace::commit`] made, if it is there.
+    async fn discard(&self, image: &str);
+
     /// Starts a workspace over these folders.
     ///
     /// # Errors
@@ -23,13 +40,39 @@ pub trait Workspaces: Send + Sync {
     ) -> Result<Arc<dyn Workspace>, PortError>;
 }
 
-/// The folders of a workspace, on the host. Both exist.
-#[derive(Clone, Debug)]
+/// What a workspace is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The same for what begins with the same files.
+    pub id: String,
+    /// The id of the image, for kinds that have one.
+    pub image: Option<String>,
+}
+
+/// The folders of a workspace, on the host, and what its commands are given.
+#[derive(Clone, Debug, Default)]
 pub struct WorkspaceSpec {
-    /// Root of the work tree.
+    /// Root of the work tree. It exists.
     pub work_tree: PathBuf,
-    /// The home of the commands, for caches.
+    /// The home of the commands, for caches. It exists.
     pub home: PathBuf,
+    /// Environment variables of all commands.
+    pub variables: Vec<(String, String)>,
+    /// Further ones, of which nothing else in the workspace may know.
+    pub secrets: Vec<(String, Secret)>,
+    /// What commands may use up at most, beside what holds for all.
+    pub limits: WorkspaceLimits,
+}
+
+/// What commands may use up; none for what holds anyway.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WorkspaceLimits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
+    /// Processors, such as 1.5.
+    pub cpus: Option<f64>,
 }
 
 /// A running workspace.
@@ -40,6 +83,21 @@ pub trait Workspace: Send + Sync {
 
     /// Its files.
     fn files(&self) -> Arc<dyn Files>;
+
+    /// Keeps the root file system, without the two folders, as an image of
+    /// this name, and says its id. None for kinds whose commands cannot
+    /// change it.
+    ///
+    /// # Errors
+    /// `TooLarge` beyond the bound, `Unavailable` if the engine fails.
+    async fn commit(&self, name: &str) -> Result<Option<String>, PortError>;
+
+    /// Files beside the two folders that commands have changed and that hold
+    /// one of these, in bytes, name or link target.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    async fn search_root(&self, needles: &[Vec<u8>]) -> Result<Vec<String>, PortError>;
 
     /// Ends all processes in it and waits until they are gone.
     async fn stop(&self);

@@ -11,9 +11,23 @@ use crate::rule::{Choice, Rule};
 const MAX: usize = 1000;
 
 /// Keys of details, by kind of action. Kinds that are not here take any key.
-const KEYS: [(&str, &[&str]); 13] = [
+const KEYS: [(&str, &[&str]); 14] = [
     ("task-submit", &["prompt", "repository", "model"]),
-    ("workspace-create", &["backend", "setup_network", "agent_network"]),
+    (
+        "workspace-create",
+        &[
+            "backend",
+            "image",
+            "image_id",
+            "build",
+            "stage",
+            "root",
+            "services",
+            "setup_network",
+            "agent_network",
+        ],
+    ),
+    ("secret-use", &["name", "environment"]),
     ("repository-fetch", &["url", "reference"]),
     ("tool-call", &["call_id", "tool", "plugin", "arguments"]),
     ("tool-result", &["call_id", "tool", "content", "failed"]),

@@ -9,6 +9,9 @@ const IDLE: &str = "idle_timeout_ms";
 const OUTPUT: &str = "output_bytes";
 const MEMORY: &str = "memory_bytes";
 const PROCESSES: &str = "processes";
+const DISK: &str = "disk_bytes";
+const DISK_FREE: &str = "disk_free_bytes";
+const DISK_FREE_FILES: &str = "disk_free_files";
 
 /// The lines that close an output: limits that were reached, and the end.
 pub(crate) fn ending(exit: &Exit, dropped: u64, limits: &[Limit]) -> String {
@@ -22,7 +25,7 @@ pub(crate) fn ending(exit: &Exit, dropped: u64, limits: &[Limit]) -> String {
     lines.push(match exit {
         Exit::Code(code) => format!("[exit code {code}]"),
         Exit::Signal(signal) => {
-            format!("[killed by signal {signal}{}]", name(*signal, value(MEMORY).is_some()))
+            format!("[killed by signal {signal}{}]", name(*signal, limits.iter().any(kills)))
         }
         Exit::TimedOut => {
             let why = match (value(IDLE), value(TIMEOUT)) {
@@ -60,6 +63,11 @@ pub(crate) fn short(exit: &Exit) -> String {
     }
 }
 
+/// Whether commands are killed for it.
+fn kills(limit: &Limit) -> bool {
+    matches!(limit.name.as_str(), MEMORY | DISK | DISK_FREE | DISK_FREE_FILES)
+}
+
 /// A limit that is not the command's own, and that its end does not tell.
 fn of_the_workspace(limit: &Limit) -> Option<String> {
     let Limit { name, value } = limit;
@@ -67,19 +75,23 @@ fn of_the_workspace(limit: &Limit) -> Option<String> {
         TIMEOUT | IDLE | OUTPUT => return None,
         MEMORY => ": a process was killed for it; use less memory, or run less at once",
         PROCESSES => ": a process or thread could not be started; run less at once",
+        DISK => ": all commands were ended for it; remove files before you go on",
+        DISK_FREE | DISK_FREE_FILES => {
+            ": so much has to stay free on the disk, and all commands were ended for it; remove files before you go on"
+        }
         _ => "",
     };
     Some(format!("[the workspace's limit {name} = {value} was reached while this ran{what}]"))
 }
 
 /// Names of the signals that one meets, on Linux.
-fn name(signal: u8, memory: bool) -> &'static str {
+fn name(signal: u8, told: bool) -> &'static str {
     match signal {
         2 => ", SIGINT",
         4 => ", SIGILL",
         6 => ", SIGABRT",
         8 => ", SIGFPE",
-        9 if memory => ", SIGKILL",
+        9 if told => ", SIGKILL",
         9 => ", SIGKILL (the memory limit may have been reached)",
         11 => ", SIGSEGV",
         13 => ", SIGPIPE",
@@ -112,11 +124,16 @@ mod tests {
             text.contains("memory_bytes = 1024 was reached") && text.contains("processes = 8 was reached")
         );
         assert!(text.ends_with("\n[killed by signal 9, SIGKILL]"), "{text}");
+        let text = ending(&Exit::Signal(9), 0, &[limit(DISK, 1024)]);
+        assert!(
+            text.contains("disk_bytes = 1024 was reached while this ran: all commands were ended"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_limit_of_a_later_host_is_named_too() {
-        let text = ending(&Exit::Code(1), 0, &[limit("disk_bytes", 7)]);
-        assert_eq!(text, "[the workspace's limit disk_bytes = 7 was reached while this ran]\n[exit code 1]");
+        let text = ending(&Exit::Code(1), 0, &[limit("names", 7)]);
+        assert_eq!(text, "[the workspace's limit names = 7 was reached while this ran]\n[exit code 1]");
     }
 }

@@ -88,6 +88,15 @@ pub struct TaskSubmit {
 pub struct WorkspaceCreate {
     /// The backend: `sandbox` or `docker`.
     pub backend: String,
+    /// The image of a container, as somebody named it.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// `set-up` or `work`.
+    #[serde(default)]
+    pub stage: String,
+    /// Whether commands are root inside.
+    #[serde(default)]
+    pub root: bool,
     /// Network rule of the set-up.
     pub setup_network: String,
     /// Network rule of the agent's phase.

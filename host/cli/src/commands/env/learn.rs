@@ -40,7 +40,7 @@ pub(crate) fn run(places: &Places, arguments: &LearnArguments) -> anyhow::Result
         );
         return Err(Failure { exit: Exit::Unfinished, message }.into());
     }
-    let rule = NetworkRule::Hosts(hosts).to_string();
+    let rule = NetworkRule::Hosts(hosts.into_iter().map(Into::into).collect()).to_string();
     if arguments.write {
         let path = &places.user_settings;
         write(path, &rule)?;
@@ -162,7 +162,7 @@ mod tests {
         for (seq, event) in (1..).zip(events) {
             contacts.take(&StoredEvent { seq, at: String::new(), body: event.to_string() });
         }
-        NetworkRule::Hosts(contacts.hosts()).to_string()
+        NetworkRule::Hosts(contacts.hosts().into_iter().map(Into::into).collect()).to_string()
     }
 
     fn phase(name: &str) -> Json {
