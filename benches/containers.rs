@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
+use sortie_core::action::Stage;
 use sortie_workspace::container::{Container, ContainerConfig, Engine, TASK_LABEL};
 use sortie_workspace::sandbox::{Limits, Owner};
 
@@ -33,7 +34,7 @@ pub(crate) async fn measure(table: &mut Table) -> anyhow::Result<()> {
 
     let (mut ours, mut theirs) = (Times::default(), Times::default());
     for _ in 0..CONTAINERS {
-        let container = ours.time(first_exec(&engine, config.clone())).await?;
+        let container = ours.time(Box::pin(first_exec(&engine, config.clone()))).await?;
         container.stop().await;
         theirs.time(docker(&["run", "--rm", "--network", "none", &image, "/bin/true"])).await?;
     }
@@ -94,6 +95,9 @@ fn config(image: &str, folders: &Path) -> anyhow::Result<ContainerConfig> {
         read_only: Vec::new(),
         certificates: None,
         limits: Limits::default(),
+        stage: Stage::Work,
+        root: false,
+        services: Vec::new(),
     })
 }
 

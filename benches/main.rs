@@ -7,19 +7,25 @@
 //! - `containers`: the same in a container of the image that `SORTIE_IMAGE`
 //!   names, its start against `docker run`, and a command against
 //!   `docker exec`;
+//! - `proxy`: bytes through the egress proxy, against none, on loopback;
+//! - `environments`: the second task of an environment against the first, up
+//!   to the first turn; it installs real packages, from the index that pip is
+//!   set to, and runs if it is asked for by name;
 //! - `turns`: 50 shell turns of `sortie run` with a scripted model: time and
 //!   synced commits of a turn, time to the first request, memory.
 //!
-//! `cargo bench --bench platform` runs all of them, names of parts after `--`
-//! run those; `--strict` makes a missed target an error. docs/benchmarks.md
+//! `cargo bench --bench platform` runs all that need no network, names of
+//! parts after `--` run those; `--strict` makes a missed target an error. docs/benchmarks.md
 //! says how to read the numbers.
 
 mod calls;
 mod child;
 mod containers;
 mod cores;
+mod environments;
 mod exec;
 mod memory;
+mod proxy;
 mod table;
 mod task;
 mod turns;
@@ -38,7 +44,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The parts. `turns` is first: it is the one that looks at memory, and a
 /// process starts with a trace of its parent's.
-const PARTS: [&str; 4] = ["turns", "exec", "containers", "calls"];
+const PARTS: [&str; 6] = ["turns", "exec", "containers", "proxy", "calls", NETWORK];
+/// The part that needs a network.
+const NETWORK: &str = "environments";
 
 fn main() -> anyhow::Result<ExitCode> {
     // the sandbox re-executes this program as its helper; that must come before any thread exists
@@ -59,7 +67,10 @@ fn main() -> anyhow::Result<ExitCode> {
             other => bail!("no part is named `{other}`; there are: {}", PARTS.join(", ")),
         }
     }
-    let missed = run(if wanted.is_empty() { &PARTS } else { &wanted })?;
+    if wanted.is_empty() {
+        wanted.extend(PARTS.iter().filter(|part| **part != NETWORK));
+    }
+    let missed = run(&wanted)?;
     Ok(if strict && missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -75,6 +86,8 @@ fn run(parts: &[&str]) -> anyhow::Result<bool> {
             "turns" => turns::measure(&cache, &mut table),
             "exec" => runtime.block_on(exec::measure(&mut table)),
             "containers" => runtime.block_on(containers::measure(&mut table)),
+            "proxy" => proxy::measure(&mut table),
+            NETWORK => environments::measure(&cache, &mut table),
             _ => runtime.block_on(calls::measure(&cache, &mut table)),
         }
         .with_context(|| format!("`{part}` failed"))?;

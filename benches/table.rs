@@ -7,8 +7,14 @@ struct Row {
     what: String,
     value: f64,
     unit: &'static str,
-    /// The target: no more than this.
-    most: Option<f64>,
+    target: Option<Target>,
+}
+
+/// What a number is to be.
+#[derive(Clone, Copy)]
+enum Target {
+    AtMost(f64),
+    AtLeast(f64),
 }
 
 /// What was measured.
@@ -23,12 +29,17 @@ impl Table {
 
     /// A number without a target.
     pub(crate) fn note(&mut self, what: impl Into<String>, value: f64, unit: &'static str) {
-        self.rows.push(Row { what: what.into(), value, unit, most: None });
+        self.rows.push(Row { what: what.into(), value, unit, target: None });
     }
 
     /// A number that is to be no more than `most`.
     pub(crate) fn target(&mut self, what: impl Into<String>, value: f64, unit: &'static str, most: f64) {
-        self.rows.push(Row { what: what.into(), value, unit, most: Some(most) });
+        self.rows.push(Row { what: what.into(), value, unit, target: Some(Target::AtMost(most)) });
+    }
+
+    /// A number that is to be no less than `least`.
+    pub(crate) fn at_least(&mut self, what: impl Into<String>, value: f64, unit: &'static str, least: f64) {
+        self.rows.push(Row { what: what.into(), value, unit, target: Some(Target::AtLeast(least)) });
     }
 
     pub(crate) fn missed(&self) -> bool {
@@ -39,8 +50,12 @@ impl Table {
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         println!("\n{cores} cores; medians unless it says otherwise\n");
         for row in &self.rows {
-            let target = row.most.map_or_else(String::new, |most| {
-                format!("at most {most} {}: {}", row.unit, if row.missed() { "missed" } else { "met" })
+            let target = row.target.map_or_else(String::new, |target| {
+                let (bound, value) = match target {
+                    Target::AtMost(most) => ("at most", most),
+                    Target::AtLeast(least) => ("at least", least),
+                };
+                format!("{bound} {value} {}: {}", row.unit, if row.missed() { "missed" } else { "met" })
             });
             println!("{:<64} {:>9.2} {:<5} {target}", row.what, row.value, row.unit);
         }
@@ -49,7 +64,10 @@ impl Table {
 
 impl Row {
     fn missed(&self) -> bool {
-        self.most.is_some_and(|most| self.value > most)
+        self.target.is_some_and(|target| match target {
+            Target::AtMost(most) => self.value > most,
+            Target::AtLeast(least) => self.value < least,
+        })
     }
 }
 

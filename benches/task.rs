@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::memory::{self, Peak};
 use crate::table::Times;
 
-/// A repository without tests, and homes for Sortie.
+/// A repository, and homes for Sortie.
 pub(crate) struct Site {
     folder: TempDir,
     cache: PathBuf,
@@ -40,12 +40,30 @@ pub(crate) struct Ran {
     pub(crate) peak: Peak,
 }
 
+/// What became of a task's set-up.
+pub(crate) enum SetUp {
+    /// Its commands ran.
+    Done,
+    /// It was taken up from an earlier task.
+    TakenUp,
+    /// One of its commands failed, with these words.
+    Failed(String),
+}
+
 impl Site {
+    /// A repository without tests.
     pub(crate) fn new(cache: &Path) -> anyhow::Result<Self> {
+        Self::of(cache, &[("README.md", "# A repository\n")])
+    }
+
+    /// A repository of these files.
+    pub(crate) fn of(cache: &Path, files: &[(&str, &str)]) -> anyhow::Result<Self> {
         let site = Self { folder: tempfile::tempdir()?, cache: cache.to_owned() };
         let repository = site.repository();
         std::fs::create_dir(&repository)?;
-        std::fs::write(repository.join("README.md"), "# A repository\n")?;
+        for (name, content) in files {
+            std::fs::write(repository.join(name), content)?;
+        }
         for arguments in [
             &["init", "--quiet", "--initial-branch=main"][..],
             &["add", "--all"],
@@ -54,6 +72,7 @@ impl Site {
             let status = Command::new("git").current_dir(&repository).args(arguments).status()?;
             ensure!(status.success(), "git {arguments:?} ended with {status}");
         }
+        std::fs::write(site.settings(), "[network]\nsetup = \"registries\"\n")?;
         Ok(site)
     }
 
@@ -63,23 +82,7 @@ impl Site {
 
     /// A task of so many shell turns, in a home of its own.
     pub(crate) fn run(&self, name: &str, turns: u32, watched: bool) -> anyhow::Result<Ran> {
-        let home = self.folder.path().join(name);
-        let script = self.folder.path().join(format!("{name}.json"));
-        std::fs::write(&script, shell_turns(turns).to_string())?;
-        let mut command = self.sortie(&home);
-        command.args(["run", "Say so many words.", "--json", "--deliver", "none", "--repo"]);
-        command.arg(self.repository()).arg("--model").arg(format!("scripted:{}", script.display()));
-        command.arg("--max-turns").arg((turns + 2).to_string());
-        let started = Timestamp::now();
-        let (log, peak) = finish(command, watched)?;
-        let store = Store::open(&home)?;
-        let task = store.tasks()?.pop().context("there is no task in the journal")?;
-        let events = store.events(&task.id, 0, u32::MAX)?;
-        let events = events
-            .into_iter()
-            .map(|event| Ok((event.at.parse()?, serde_json::from_str(&event.body)?)))
-            .collect::<anyhow::Result<Vec<(Timestamp, Event)>>>()?;
-        let journal = Journal { started, events };
+        let (journal, log, peak) = self.task(name, turns, watched, &[])?;
         Ok(Ran {
             turns: journal.turns(turns)?,
             calls: journal.calls(turns)?,
@@ -90,11 +93,64 @@ impl Site {
         })
     }
 
+    /// A task of one turn, in a home that it may share with earlier ones:
+    /// what became of its set-up, and how long it took from the start of the
+    /// process to the first request to the model.
+    pub(crate) fn start(&self, home: &str, arguments: &[&str]) -> anyhow::Result<(SetUp, Duration)> {
+        let (journal, ..) = self.task(home, 1, false, arguments)?;
+        self.trust(&journal)?;
+        let first = journal.requests().get(&1).copied().context("the model was never asked")?;
+        Ok((journal.set_up(), between(journal.started, first)))
+    }
+
+    /// Has later tasks connect to the hosts that the package managers named,
+    /// whatever their addresses: a mirror's may be private.
+    fn trust(&self, journal: &Journal) -> anyhow::Result<()> {
+        let learned = journal.events.iter().find_map(|(_, event)| match event {
+            Event::RegistriesLearned { hosts, .. } => Some(json!(hosts)),
+            _ => None,
+        });
+        let trusted = learned.map_or_else(String::new, |hosts| format!("trusted = {hosts}\n"));
+        Ok(std::fs::write(self.settings(), format!("[network]\nsetup = \"registries\"\n{trusted}"))?)
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.path().join("config.toml")
+    }
+
+    fn task(
+        &self,
+        name: &str,
+        turns: u32,
+        watched: bool,
+        arguments: &[&str],
+    ) -> anyhow::Result<(Journal, String, Peak)> {
+        let home = self.folder.path().join(name);
+        let script = self.folder.path().join(format!("{name}.json"));
+        std::fs::write(&script, shell_turns(turns).to_string())?;
+        let mut command = self.sortie(&home);
+        command.args(["run", "Say so many words.", "--json", "--deliver", "none", "--repo"]);
+        command.arg(self.repository()).arg("--model").arg(format!("scripted:{}", script.display()));
+        command.arg("--max-turns").arg((turns + 2).to_string()).args(arguments);
+        let started = Timestamp::now();
+        let (log, peak) = finish(command, watched)?;
+        let store = Store::open(&home)?;
+        let tasks = store.tasks()?;
+        let task =
+            tasks.iter().max_by_key(|task| &task.created_at).context("there is no task in the journal")?;
+        let events = store.events(&task.id, 0, u32::MAX)?;
+        let events = events
+            .into_iter()
+            .map(|event| Ok((event.at.parse()?, serde_json::from_str(&event.body)?)))
+            .collect::<anyhow::Result<Vec<(Timestamp, Event)>>>()?;
+        Ok((Journal { started, events }, log, peak))
+    }
+
     fn sortie(&self, home: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sortie"));
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("SORTIE_HOME", home).env("SORTIE_CACHE", &self.cache);
-        command.env("SORTIE_CONFIG", "/dev/null").env("SORTIE_ORG_CONFIG", "/dev/null");
+        command.env("SORTIE_CONFIG", self.settings()).env("SORTIE_ORG_CONFIG", "/dev/null");
         command.env("SORTIE_LOG", "sortie_orchestrator=info").env("NO_COLOR", "1");
         for name in ["SORTIE_MODEL", "SORTIE_NETWORK", "SORTIE_WORKSPACE"] {
             command.env_remove(name);
@@ -132,7 +188,8 @@ fn finish(mut command: Command, watched: bool) -> anyhow::Result<(String, Peak)>
         read.map(|_| peak.unwrap_or_default())
     })?;
     let status = process.wait()?;
-    ensure!(status.success(), "sortie ended with {status}: {log}");
+    // 1: what tests there are did not pass, as where nothing could be installed
+    ensure!(matches!(status.code(), Some(0 | 1)), "sortie ended with {status}: {log}");
     Ok((log, peak))
 }
 
@@ -190,6 +247,25 @@ impl Journal {
         let excluded =
             self.step("clone").context("there was no clone")? + self.step("baseline").unwrap_or_default();
         Ok(between(self.started, first).saturating_sub(excluded))
+    }
+
+    /// By what happened before the first turn.
+    fn set_up(&self) -> SetUp {
+        let before =
+            self.events.iter().take_while(|(_, event)| !matches!(event, Event::ModelRequested { .. }));
+        let ended = before.filter_map(|(_, event)| match event {
+            Event::StepEnded { step, ok, detail, .. } => Some((step, ok, detail)),
+            _ => None,
+        });
+        let mut set_up = SetUp::Done;
+        for (step, ok, detail) in ended {
+            match step.as_str() {
+                _ if !ok => return SetUp::Failed(format!("{step}: {detail}")),
+                "snapshot" => set_up = SetUp::TakenUp,
+                _ => {}
+            }
+        }
+        set_up
     }
 
     /// How long a step took.

@@ -117,6 +117,17 @@ fn the_settings_say_what_is_kept_and_for_how_long() {
     let logs = text(&sortie(&site, &["logs", &large], 0));
     assert!(logs.contains("the archive lacks") && logs.contains("large"), "{logs}");
 
+    // and what the rules would remove as soon as it is written
+    site.aside("config.toml", "[archive]\nkeep_days = 0\n");
+    let unkept = undelivered(&site, &["echo mine > notes"], &[]);
+    assert!(folder(&site, &unkept).join("workspace/notes").exists());
+    let logs = text(&sortie(&site, &["logs", &unkept], 0));
+    assert!(logs.contains("`archive.keep_days`"), "{logs}");
+    assert_eq!(list(), "");
+
+    site.aside("config.toml", "");
+    undelivered(&site, &["true"], &[]);
+    undelivered(&site, &["true"], &[]);
     site.aside("config.toml", "[archive]\nmax_mb = 0\n");
     let removed = sortie(&site, &["gc", "--json"], 0).stdout;
     let removed: Value = serde_json::from_slice(&removed).expect("JSON");
@@ -147,6 +158,44 @@ fn a_kept_workspace_is_entered_again_and_again_also_after_a_failure() {
     child.stdin.take().expect("piped").write_all(b"echo from $((20 + 22))\n").expect("is written");
     let output = child.wait_with_output().expect("ends");
     assert_eq!((output.status.code(), text(&output).as_str()), (Some(0), "from 42\n"));
+}
+
+#[test]
+fn input_that_a_shell_takes_late_arrives_whole_and_a_deaf_one_can_be_ended() {
+    let site = Site::new();
+    let id = undelivered(&site, &["true"], &["--keep"]);
+    let shell = |command: &str| {
+        let mut shell = site.sortie();
+        shell.args(["shell", &id, "--", "sh", "-c", command]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        shell.spawn().expect("starts")
+    };
+    // more than is held back of what it prints, and more than its pipe holds, before it reads the first byte
+    let mut child = shell("head -c 4000000 /dev/zero; exec cksum");
+    let text: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
+    let mut stdin = child.stdin.take().expect("piped");
+    let writer = std::thread::spawn({
+        let text = text.clone();
+        move || stdin.write_all(&text).expect("all of it is taken")
+    });
+    let output = child.wait_with_output().expect("ends");
+    writer.join().expect("it has written");
+    let words = String::from_utf8_lossy(&output.stdout[4_000_000..]).into_owned();
+    let mut wanted =
+        Command::new("cksum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+    wanted.stdin.take().expect("piped").write_all(&text).expect("is read");
+    let wanted = wanted.wait_with_output().expect("ends");
+    assert_eq!(words, String::from_utf8_lossy(&wanted.stdout));
+
+    let mut child = shell("trap '' TERM; echo up; while :; do sleep 86412; done");
+    let mut stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
+    let mut stdin = child.stdin.take().expect("piped");
+    let writer = std::thread::spawn(move || while stdin.write_all(&[0; 4096]).is_ok() {});
+    std::io::BufRead::read_line(&mut stdout, &mut String::new()).expect("it runs");
+    // once, as a terminal does that goes away
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("is told");
+    assert_eq!(child.wait().expect("ends").code(), Some(137));
+    writer.join().expect("its pipe is closed");
 }
 
 #[test]

@@ -9,8 +9,9 @@ use crate::support::{FIX, Ran, Site, shell_script};
 fn images() -> Vec<String> {
     let named = ["SORTIE_TEST_IMAGE", "SORTIE_TEST_MUSL_IMAGE"].map(std::env::var);
     let named: Vec<_> = named.into_iter().flatten().collect();
-    if named.is_empty() {
-        eprintln!("skipped: no image is named");
+    if named.len() < 2 {
+        assert!(std::env::var_os("CI").is_none(), "an image is not named");
+        eprintln!("skipped: an image is not named");
     }
     named
 }
@@ -100,20 +101,13 @@ fn a_host_that_is_killed_leaves_no_container() {
 }
 
 #[test]
-fn a_container_without_an_image_or_an_engine_is_one_clear_line() {
+fn a_container_without_an_engine_is_one_clear_line() {
     let site = Site::new();
     let run = |arguments: &[&str], variable: (&str, &str)| {
         let mut run = site.scripted(&shell_script(&[FIX]));
         run.args(arguments).env_remove("DOCKER_HOST").env(variable.0, variable.1);
         Ran::of(&mut run)
     };
-    let none = run(&["--workspace", "docker"], ("SORTIE_IMAGE", ""));
-    assert_eq!(none.code, Some(2), "{}", none.stderr);
-    assert!(
-        none.stderr.contains("a container needs an image") && none.stderr.contains("--image"),
-        "{}",
-        none.stderr
-    );
     let image = ["--workspace", "docker", "--image", "any"];
     for (address, words) in
         [("tcp://192.0.2.1:2375", "is not on this machine"), ("unix:///nowhere.sock", "does not answer")]

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::{FIX, Site, shell_script};
+use serde_json::Value;
+
+use crate::support::{FIX, Ran, Site, shell_script};
 
 /// Pseudo-random numbers from a seed that a failure prints.
 struct Dice(u64);
@@ -16,9 +18,7 @@ impl Dice {
     fn new() -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later");
         let seed = std::env::var("SORTIE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or(u64::from(now.subsec_nanos()) + now.as_secs());
-        eprintln!("SORTIE_TEST_SEED={seed}");
-        Self(seed)
+        Self(seed.unwrap_or(u64::from(now.subsec_nanos()) + now.as_secs()))
     }
 
     /// A number below `end`.
@@ -74,16 +74,18 @@ fn cgroups(host: u32) -> Vec<PathBuf> {
     found
 }
 
-/// Names below a folder that begin with a dot, or lie in a folder of scratch, outside of work trees.
+/// Names below a folder of ours that are for a time only: those that begin with a dot, and what is made for a
+/// workspace. Work trees, homes and what was copied from them hold what commands made.
 fn temporary(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        if name.starts_with('.') || folder.ends_with("scratch") || name == "borrowed" || name == "container" {
+        let is_ours = ["borrowed", "container", "blank"].contains(&&*name) || name.ends_with(".going");
+        if name.starts_with('.') || folder.ends_with("scratch") || is_ours {
             found.push(path);
         } else if entry.file_type().is_ok_and(|kind| kind.is_dir())
-            && !["workspace", "home"].contains(&&*name)
+            && !["workspace", "home", "work"].contains(&&*name)
         {
             found.extend(temporary(&path));
         }
@@ -91,68 +93,217 @@ fn temporary(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Starts a task and reads its events until one holds all these words.
-fn begin(site: &Site, tmp: &Path, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
-    let commands =
-        [FIX, "head -c 30000000 /dev/urandom > noise; mkfifo pipe; (setsid sleep 86420 &) ; sleep 2"];
-    let mut command = site.scripted(&shell_script(&commands));
-    command.args(["--deliver", "none"]).env("TMPDIR", tmp).stdout(Stdio::piped());
-    command.env("SORTIE_CACHE", site.path().join("home/cache/components"));
-    let mut child = command.spawn().expect("starts");
-    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-    let mut line = String::new();
-    while !words.iter().all(|word| line.contains(word)) {
-        line.clear();
-        assert!(stdout.read_line(&mut line).expect("is read") > 0, "it ended before {words:?}");
-    }
-    (child, stdout)
+/// Sockets that somebody has bound to a path below this one.
+fn sockets(below: &Path) -> Vec<String> {
+    let bound = std::fs::read_to_string("/proc/net/unix").expect("is read");
+    let below = below.to_string_lossy();
+    bound.lines().filter(|line| line.contains(&*below)).map(str::to_owned).collect()
 }
 
-#[test]
-fn nothing_is_left_of_a_host_that_is_killed() {
-    let mut dice = Dice::new();
-    // where to wait for, and within how many milliseconds of it to kill
-    let points: [(&[&str], u64); 5] = [
-        (&["phase.started", "prepare"], 60),
-        (&["step.started", "\"workspace\""], 20),
-        (&["\"kind\":\"exec\"", "86420"], 300),
-        (&["step.started", "\"archive\""], 40),
-        (&["step.started", "\"archive\""], 400),
-    ];
-    let site = Site::new();
-    let tmp = site.path().join("tmp");
-    std::fs::create_dir(&tmp).expect("is made");
-    for (words, within) in points {
-        let wait = dice.below(within);
-        let (mut child, stdout) = begin(&site, &tmp, words);
+/// Mounts of any process that is to be seen, of or on something below this path.
+fn mounts(below: &Path) -> Vec<String> {
+    let below = below.to_string_lossy();
+    let entries = std::fs::read_dir("/proc").expect("/proc is there").flatten();
+    let infos = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("mountinfo")).ok());
+    let of_ours = |info: String| info.lines().find(|line| line.contains(&*below)).map(str::to_owned);
+    infos.filter_map(of_ours).collect()
+}
+
+/// Processes that sleep for as many seconds as nobody else does.
+fn sleepers(seconds: &str) -> Vec<PathBuf> {
+    let line = format!("sleep\0{seconds}\0");
+    let sleeps = |path: &PathBuf| std::fs::read(path.join("cmdline")).is_ok_and(|own| own == line.as_bytes());
+    let entries = std::fs::read_dir("/proc").expect("/proc is there").flatten();
+    entries.map(|entry| entry.path()).filter(sleeps).collect()
+}
+
+/// Containers of these tasks in any state, as the engine's own client lists them.
+fn containers(tasks: &[String]) -> Vec<String> {
+    let of = |task: &String| {
+        let filter = format!("label=dev.sortie.task={task}");
+        let output = Command::new("docker").args(["ps", "--all", "--quiet", "--filter", &filter]).output();
+        let output = output.expect("the engine's client is there");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    tasks.iter().flat_map(of).collect()
+}
+
+/// Where a host is killed.
+struct Point {
+    phase: &'static str,
+    /// Words of the event that is waited for.
+    words: [&'static str; 2],
+    /// Milliseconds after it, chosen at random.
+    within: u64,
+}
+
+const fn point(phase: &'static str, words: [&'static str; 2], within: u64) -> Point {
+    Point { phase, words, within }
+}
+
+const POINTS: [Point; 8] = [
+    point("prepare", ["phase.started", "prepare"], 60),
+    point("prepare", ["step.started", "\"install\""], 600),
+    point("prepare", ["step.started", "\"workspace\""], 20),
+    point("prepare", ["step.started", "\"workspace\""], 500),
+    point("work", ["\"kind\":\"exec\"", "mkfifo"], 300),
+    point("archive", ["step.started", "\"archive\""], 40),
+    point("archive", ["step.started", "\"archive\""], 400),
+    point("archive", ["step.ended", "\"archive\""], 30),
+];
+
+/// A backend with a site of its own, and what its tasks leave while they run.
+struct Ground {
+    backend: &'static str,
+    image: Option<String>,
+    site: Site,
+    tmp: PathBuf,
+    /// How long this run's sleepers sleep.
+    seconds: String,
+}
+
+impl Ground {
+    fn new(backend: &'static str, image: Option<String>) -> Self {
+        let site = Site::new();
+        let tmp = site.path().join("tmp");
+        std::fs::create_dir(&tmp).expect("is made");
+        let seconds = format!("5{}", std::process::id());
+        let install =
+            format!("(setsid sleep {seconds} &) ; head -c 3000000 /dev/urandom > ~/cache; sleep 0.5");
+        site.aside("config.toml", format!("install = \"{install}\"\n"));
+        Self { backend, image, site, tmp, seconds }
+    }
+
+    fn command(&self, mut command: Command) -> Command {
+        command.env("TMPDIR", &self.tmp).env("SORTIE_CACHE", self.site.path().join("home/cache/components"));
+        command
+    }
+
+    fn run(&self, commands: &[&str]) -> Command {
+        let mut command = self.command(self.site.scripted(&shell_script(commands)));
+        command.args(["--workspace", self.backend]);
+        if let Some(image) = &self.image {
+            command.args(["--image", image]);
+        }
+        command
+    }
+
+    /// Starts a task and reads its events until one holds all these words.
+    fn begin(&self, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
+        let noise = format!(
+            "head -c 30000000 /dev/urandom > noise; mkfifo pipe; (setsid sleep {} &) ; sleep 2",
+            self.seconds
+        );
+        let mut command = self.run(&[FIX, &noise]);
+        let mut child = command.args(["--deliver", "none"]).stdout(Stdio::piped()).spawn().expect("starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        while !words.iter().all(|word| line.contains(word)) {
+            line.clear();
+            assert!(stdout.read_line(&mut line).expect("is read") > 0, "it ended before {words:?}");
+        }
+        (child, stdout)
+    }
+
+    fn tasks(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.site.path().join("home/tasks")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
+    /// What is there that should not be once the next command has run, by what it is.
+    fn left(&self, host: u32, family: &BTreeMap<u32, u64>) -> BTreeMap<&'static str, String> {
+        let home = self.site.path().join("home");
+        let processes: Vec<_> = family
+            .iter()
+            .filter(|(pid, started)| stat(**pid).is_some_and(|(_, now)| now == **started))
+            .collect();
+        let of_the_engine = if self.image.is_some() { containers(&self.tasks()) } else { Vec::new() };
+        let all = [
+            ("containers", format!("{of_the_engine:?}")),
+            ("mounts", format!("{:?}", mounts(self.site.path()))),
+            ("cgroups", format!("{:?}", cgroups(host))),
+            ("processes", format!("{processes:?}")),
+            ("sleepers", format!("{:?}", sleepers(&self.seconds))),
+            ("sockets", format!("{:?}", sockets(self.site.path()))),
+            ("temporary files", format!("{:?}", temporary(&home))),
+            (
+                "temporary folder",
+                format!("{:?}", std::fs::read_dir(&self.tmp).expect("is read").collect::<Vec<_>>()),
+            ),
+        ];
+        all.into_iter().filter(|(_, found)| found != "[]").collect()
+    }
+
+    /// What is kept of the tasks is whole.
+    fn check_kept(&self, at: &str) {
+        let listed =
+            self.command(self.site.sortie()).args(["archive", "list", "--json"]).output().expect("runs");
+        for line in String::from_utf8_lossy(&listed.stdout).lines() {
+            let archive: Value = serde_json::from_str(line).expect("JSON");
+            assert_ne!(archive["outcome"], "damaged", "{at}: {line}");
+        }
+        for task in self.tasks() {
+            let folder = self.site.path().join("home/tasks").join(&task);
+            let tree = folder.join("workspace");
+            let whole =
+                !tree.exists() || tree.join("slug.sh").exists() || !folder.join("changes.diff").exists();
+            assert!(whole, "{at}: half a work tree is left of {task}");
+        }
+    }
+
+    fn kill_at(&self, point: &Point, wait: u64, at: &str) {
+        let (mut child, stdout) = self.begin(&point.words);
         std::thread::sleep(Duration::from_millis(wait));
         let family = descendants(child.id());
         child.kill().expect("is killed");
         child.wait().expect("is gone");
         drop(stdout);
-
-        let next = site
-            .sortie()
-            .env("TMPDIR", &tmp)
-            .env("SORTIE_CACHE", site.path().join("home/cache/components"))
-            .args(["list", "--json"])
-            .output()
-            .expect("runs");
-        assert_eq!(next.status.code(), Some(0));
-        let at = format!("{words:?} + {wait} ms");
-        assert_eq!(cgroups(child.id()), Vec::<PathBuf>::new(), "{at}");
-        assert_eq!(temporary(&site.path().join("home")), Vec::<PathBuf>::new(), "{at}");
-        assert_eq!(std::fs::read_dir(&tmp).expect("is read").count(), 0, "{at}");
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("is read");
-        assert!(!mounts.contains(&*site.path().to_string_lossy()), "{at}");
         let begun = Instant::now();
-        // a process that was not in a cgroup ends by itself, when its end of the control socket tells it
-        while family.iter().any(|(pid, started)| stat(*pid).is_some_and(|(_, now)| now == *started)) {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{at}: {family:?}");
-            std::thread::sleep(Duration::from_millis(20));
+        loop {
+            // the first command clears up; what ends by itself, when its end of a socket tells it, may take a moment
+            let next = self.command(self.site.sortie()).args(["gc", "--json"]).output().expect("runs");
+            assert_eq!(next.status.code(), Some(0), "{at}: {}", String::from_utf8_lossy(&next.stderr));
+            let left = self.left(child.id(), &family);
+            if left.is_empty() {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{at}: {left:#?}");
+            std::thread::sleep(Duration::from_millis(100));
         }
+        self.check_kept(at);
+    }
+}
+
+/// Kills hosts at all points. `SORTIE_TEST_POINT` names one alone, as a failure prints it.
+fn kill_everywhere(backend: &'static str, image: Option<String>) {
+    let ground = Ground::new(backend, image);
+    let Dice(seed) = Dice::new();
+    for (number, point) in POINTS.iter().enumerate() {
+        let name = format!("{backend}/{number}");
+        if std::env::var("SORTIE_TEST_POINT").is_ok_and(|only| only != name) {
+            continue;
+        }
+        let wait = Dice(seed.wrapping_add(number as u64)).below(point.within);
+        let (phase, words) = (point.phase, point.words);
+        let at = format!("SORTIE_TEST_SEED={seed} SORTIE_TEST_POINT={name} ({phase}: {words:?} + {wait} ms)");
+        eprintln!("{at}");
+        ground.kill_at(point, wait, &at);
     }
     // and the next task works
-    let ran = crate::support::Ran::of(&mut site.scripted(&shell_script(&[FIX])));
+    let ran = Ran::of(&mut ground.run(&[FIX]));
     assert_eq!(ran.code, Some(0), "{}", ran.report());
+}
+
+#[test]
+fn nothing_is_left_of_a_host_that_is_killed() {
+    kill_everywhere("sandbox", None);
+}
+
+#[test]
+fn nothing_is_left_of_a_host_of_containers_that_is_killed() {
+    match std::env::var("SORTIE_TEST_IMAGE") {
+        Ok(image) => kill_everywhere("docker", Some(image)),
+        Err(_) => eprintln!("skipped: SORTIE_TEST_IMAGE names no image"),
+    }
 }

@@ -1,9 +1,12 @@
 //! Real projects, fetched as package sources with their package managers: set-up
 //! installs what they depend on, from the registries that these managers name
-//! and from nowhere else, and the numbers of their tests are right.
+//! and from nowhere else, and the numbers of their tests are right, in the
+//! sandbox with this machine's tools and in a container with those of the image
+//! that `SORTIE_TEST_TOOLS_IMAGE` names.
 //!
-//! These are the only tests that leave the machine. Without a registry they are
-//! skipped with a line that says so; in CI (`CI` is set) they fail instead.
+//! These are the only tests that leave the machine. Without a registry or an
+//! image they are skipped with a line that says so; in CI (`CI` is set) they fail
+//! instead.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -96,30 +99,37 @@ fn a_javascript_package_is_repaired_and_its_tests_are_counted() {
 
 impl Project {
     /// Fetches the project with `fetch`, which is given an empty folder and
-    /// returns the source's, breaks it, and has a task repair it.
+    /// returns the source's, and has a task repair it in each kind of workspace.
     fn check(&self, fetch: impl FnOnce(&Path) -> Result<PathBuf, String>) {
-        let site = Site::empty();
-        let folder = site.path().join("fetched");
-        std::fs::create_dir(&folder).expect("a folder is made");
-        match fetch(&folder) {
-            Ok(source) => std::fs::rename(source, site.clone()).expect("the source is moved"),
-            Err(failure) if std::env::var_os("CI").is_none() => {
-                return eprintln!("skipped: `{}` cannot be fetched: {failure}", self.name);
-            }
-            Err(failure) => panic!("`{}` cannot be fetched: {failure}", self.name),
+        let fetched = tempfile::tempdir().expect("a temporary folder");
+        let source = match fetch(fetched.path()) {
+            Ok(source) => source,
+            Err(failure) => return skip(&format!("`{}` cannot be fetched: {failure}", self.name)),
+        };
+        self.check_in(&source, &["--workspace", "sandbox"]);
+        match std::env::var("SORTIE_TEST_TOOLS_IMAGE") {
+            Ok(image) => self.check_in(&source, &["--workspace", "docker", "--image", &image]),
+            Err(_) => skip("SORTIE_TEST_TOOLS_IMAGE names no image"),
         }
+    }
+
+    /// Breaks a copy of the project and has a task repair it.
+    fn check_in(&self, source: &Path, workspace: &[&str]) {
+        let site = Site::empty();
+        let copied = Command::new("cp").arg("--archive").arg(source).arg(site.clone()).status();
+        assert!(copied.expect("cp runs").success(), "{}", source.display());
         let whole = std::fs::read_to_string(site.clone().join(self.file)).expect("the file is there");
         assert_eq!(whole.matches(self.right).count(), 1, "{}", self.file);
         site.write(self.file, whole.replace(self.right, self.wrong));
         site.publish();
-        let ran = self.run(&site);
+        let ran = self.run(&site, workspace);
         self.assert_repaired(&site, &ran, &whole);
     }
 
     /// Runs the task, and again as long as set-up was kept from a host because
     /// its addresses are not public, as with a mirror: the report names the
     /// host, and the settings then do what a user would make of it.
-    fn run(&self, site: &Site) -> Ran {
+    fn run(&self, site: &Site, workspace: &[&str]) -> Ran {
         let edit = json!({ "path": self.file, "old": self.wrong, "new": self.right });
         let call = |name: &str, arguments: Value| json!({ "tool_calls": [{ "name": name, "arguments": arguments }] });
         let script = json!({ "replies": [
@@ -132,10 +142,11 @@ impl Project {
         for round in 1..=ROUNDS {
             let network = format!("[network]\nsetup = \"registries\"\ntrusted = {}\n", json!(trusted));
             site.aside("config.toml", network);
-            let ran = Ran::of(&mut site.scripted(&script));
+            let ran = Ran::of(site.scripted(&script).args(workspace));
             let hosts = hosts_without_public_addresses(ran.report());
             if hosts.is_empty() {
-                eprintln!("{}: {round} rounds, {} hosts had to be trusted", self.name, trusted.len());
+                let (name, hosts) = (self.name, trusted.len());
+                eprintln!("{name} {workspace:?}: {round} rounds, {hosts} hosts had to be trusted");
                 return ran;
             }
             assert!(
@@ -181,6 +192,12 @@ impl Project {
         assert_eq!(delivered, whole.trim());
         assert_eq!(site.git(&site.clone(), &["status", "--porcelain", "--ignored"]), "", "the user's clone");
     }
+}
+
+/// Passes a part by, but in CI.
+fn skip(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{reason}");
+    eprintln!("skipped: {reason}");
 }
 
 fn counts([passed, failed, skipped]: [u64; 3]) -> Value {

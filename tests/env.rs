@@ -1,0 +1,318 @@
+//! What a workspace would be made of: `sortie env show` and `sortie env check`.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Ran, Site, shell_script};
+
+/// A repository with these files, committed.
+fn site(files: &[(&str, &str)]) -> Site {
+    let site = Site::empty();
+    for (name, content) in files {
+        site.write(name, content);
+    }
+    site.publish();
+    site
+}
+
+fn env(site: &Site, arguments: &[&str]) -> Command {
+    let mut command = site.sortie();
+    command.arg("env").args(arguments).arg("--repo").arg(site.clone());
+    command.env_remove("SORTIE_NETWORK").env_remove("DOCKER_HOST");
+    command
+}
+
+fn shown(site: &Site, arguments: &[&str]) -> Value {
+    let output = env(site, &[&["show", "--json"], arguments].concat()).output().expect("sortie runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("it is JSON")
+}
+
+/// The values of a key, each with its source.
+fn values(shown: &Value, key: &str) -> Vec<(String, String)> {
+    let rows = shown["values"].as_array().expect("values").iter().filter(|row| row["key"] == key);
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    rows.map(|row| (text(&row["value"]), text(&row["source"]))).collect()
+}
+
+fn value(shown: &Value, key: &str) -> (String, String) {
+    values(shown, key).pop().unwrap_or_else(|| panic!("no {key}: {shown:#}"))
+}
+
+fn pair(value: &str, source: &str) -> (String, String) {
+    (value.to_owned(), source.to_owned())
+}
+
+/// What a command that must fail says, with code 2.
+fn problem(command: &mut Command) -> String {
+    let output = command.output().expect("sortie runs");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    stderr
+}
+
+#[test]
+fn manifests_of_the_commit_suggest_set_up_and_image_and_each_says_why() {
+    let site = site(&[("requirements.txt", "pytest\n"), ("tests/test_a.py", "def test_a():\n    pass\n")]);
+    // not of the commit that a task starts from
+    site.write("Cargo.toml", "[package]\n");
+    let shown = shown(&site, &["--workspace", "docker"]);
+    assert_eq!(value(&shown, "image"), pair("python:3.13", "requirements.txt"));
+    let set_up = values(&shown, "setup");
+    assert_eq!(set_up[0], pair("python3 -m venv .venv", "requirements.txt"));
+    assert_eq!(set_up[2].1, "tests that use pytest");
+    assert_eq!(set_up.len(), 3, "{shown:#}");
+    assert_eq!(value(&shown, "network.setup"), pair("all", "default"));
+    let commit = site.git(&site.clone(), &["rev-parse", "HEAD"]);
+    assert_eq!(shown["commit"], commit.as_str());
+}
+
+#[test]
+fn the_first_that_says_something_describes_the_environment() {
+    let devcontainer =
+        r#"{ "image": "theirs", "postCreateCommand": "make theirs", "features": { "x": {} } }"#;
+    let site = site(&[("go.mod", "module a\n"), (".devcontainer/devcontainer.json", devcontainer)]);
+    let docker = ["--workspace", "docker"];
+    let of_devcontainer = shown(&site, &docker);
+    let path = ".devcontainer/devcontainer.json";
+    assert_eq!(value(&of_devcontainer, "image"), pair("theirs", path));
+    assert_eq!(value(&of_devcontainer, "setup"), pair("make theirs", path));
+    assert!(
+        of_devcontainer["notices"].to_string().contains("`features`: not installed"),
+        "{of_devcontainer:#}"
+    );
+    let on_the_machine = shown(&site, &[]);
+    assert_eq!(values(&on_the_machine, "image"), []);
+    assert_eq!(value(&on_the_machine, "setup"), pair("go mod download", "go.mod"));
+
+    let own =
+        "[environment]\nimage = \"own\"\nsecrets = [\"TOKEN\"]\n[environment.network]\nsetup = \"none\"\n";
+    site.write(".sortie/config.toml", own);
+    site.git(&site.clone(), &["add", "--all"]);
+    site.git(&site.clone(), &["commit", "--quiet", "--message", "Describe"]);
+    let of_repository = shown(&site, &docker);
+    let repository = "the repository's .sortie/config.toml";
+    assert_eq!(value(&of_repository, "image"), pair("own", repository));
+    assert_eq!(value(&of_repository, "setup"), pair("go mod download", "go.mod"));
+    assert_eq!(value(&of_repository, "secrets.TOKEN"), pair("not bound", repository));
+    assert_eq!(
+        value(&of_repository, "network.setup at most"),
+        pair("none", ".sortie/config.toml: environment.network.setup")
+    );
+
+    site.aside("organisation.toml", "environment = \"ci\"\n[environments.ci]\nimage = \"company\"\n");
+    site.aside(
+        "config.toml",
+        "[environments.ci]\nimage = \"mine\"\nsetup = [\"make mine\"]\nvariables = { MODE = \"ci\" }\n\
+         secrets = { TOKEN = { env = \"MY_TOKEN\" } }\nlimits = { memory_mb = 512 }\nnetwork = { setup = \"registries\" }\n",
+    );
+    let named = shown(&site, &docker);
+    let user = "`ci` of the user's settings";
+    assert_eq!(value(&named, "image"), pair("mine", user));
+    assert_eq!(value(&named, "setup"), pair("make mine", user));
+    assert_eq!(value(&named, "variables.MODE"), pair("ci", user));
+    assert_eq!(value(&named, "secrets.TOKEN"), pair("{\"env\":\"MY_TOKEN\"}", user));
+    assert_eq!(value(&named, "limits.memory_mb"), pair("512", user));
+    assert_eq!(value(&named, "network.setup"), pair("registries", user));
+    // it can only tighten, whoever describes the environment
+    assert_eq!(values(&named, "network.setup at most").len(), 1);
+    let flag = shown(&site, &["--workspace", "docker", "--image", "flag"]);
+    assert_eq!(value(&flag, "image"), pair("flag", "--image or SORTIE_IMAGE"));
+
+    let none = shown(&site, &["--workspace", "docker", "--env", "none"]);
+    assert_eq!(none["environment"], "what lies in the repository");
+    assert_eq!(value(&none, "image"), pair("golang:1", "go.mod"));
+    assert_eq!(values(&none, "secrets.TOKEN"), []);
+}
+
+#[test]
+fn people_see_a_line_for_each_value() {
+    let site = site(&[(
+        ".sortie/config.toml",
+        "install = \"make\\n deps\"\n[test]\ncommand = [\"sh\", \"t t.sh\"]\n",
+    )]);
+    let output = env(&site, &["show"]).output().expect("sortie runs");
+    let stdout = String::from_utf8(output.stdout).expect("UTF-8");
+    let commit = site.git(&site.clone(), &["rev-parse", "HEAD"]);
+    let expected = format!(
+        "repository   {} at {}\n\
+         environment  what lies in the repository\n\n\
+         workspace      sandbox  # default\n\
+         setup          make deps  # .sortie/config.toml\n\
+         network.setup  all  # default\n\
+         network.agent  none  # default\n\
+         test           sh 't t.sh'  # .sortie/config.toml\n",
+        site.clone().display(),
+        &commit[..12]
+    );
+    assert_eq!(stdout, expected, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_tasks_set_up_is_what_was_shown() {
+    let own = "[environment]\nsetup = [\"echo 1 > one\", \"echo 2 > two\"]\nvariables = { A = \"b\" }\n";
+    let site = site(&[(".sortie/config.toml", own), ("package.json", "{}")]);
+    let shown: Vec<_> = values(&shown(&site, &[]), "setup").into_iter().map(|(line, _)| line).collect();
+    let ran = Ran::of(&mut site.scripted(&shell_script(&["cat one two; echo $A"])));
+    let steps = ran.of_type("step.started").filter(|event| event["step"] == "install");
+    let steps: Vec<_> = steps.map(|event| event["detail"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(steps, shown, "{}", ran.stderr);
+    assert!(ran.tool_results().contains("1\n2\nb\n"), "{}", ran.tool_results());
+}
+
+#[test]
+fn an_environment_that_nobody_describes_is_an_error_that_lists_what_there_is() {
+    let site = site(&[("a", "")]);
+    assert!(problem(&mut env(&site, &["show", "--env", "ci"])).contains("the settings have none"));
+    site.aside("config.toml", "[environments.gpu]\nimage = \"a\"\n[environments.ci]\nimage = \"a\"\n");
+    let said = problem(&mut env(&site, &["check", "--env", "cy"]));
+    assert!(said.contains("no environment named `cy`; there are: ci, gpu"), "{said}");
+    let said = problem(site.scripted(&shell_script(&["true"])).args(["--env", "cy"]));
+    assert!(said.contains("there are: ci, gpu"), "{said}");
+    site.aside("config.toml", "[environments.gpu]\nimag = \"a\"\n");
+    let said = problem(&mut env(&site, &["show"]));
+    assert!(said.contains("config.toml:2: unknown key `imag`; hint: did you mean `image`?"), "{said}");
+}
+
+#[test]
+fn a_repository_elsewhere_is_refused_in_one_line() {
+    let site = Site::empty();
+    let said = problem(site.sortie().args(["env", "show", "--repo", "https://example.org/a.git"]));
+    assert!(said.contains("is not on this machine") && said.trim().lines().count() == 1, "{said}");
+}
+
+#[test]
+fn a_check_passes_where_all_can_be_had_and_never_shows_a_secret() {
+    let site = site(&[("a", "")]);
+    site.aside(
+        "config.toml",
+        "[environments.ci]\nsetup = [\"true\"]\nsecrets = { TOKEN = { env = \"MY_TOKEN\" } }\n",
+    );
+    for command in ["check", "show"] {
+        let mut check = env(&site, &[command, "--env", "ci"]);
+        let output = check.env("MY_TOKEN", "hunter2hunter2").output().expect("sortie runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("`ci` of the user's settings") && !said.contains("hunter2"), "{said}");
+    }
+    let said = problem(env(&site, &["check", "--env", "ci"]).env_remove("MY_TOKEN"));
+    assert!(said.contains("the secret `TOKEN` cannot be had: the variable `MY_TOKEN` is not set"), "{said}");
+}
+
+#[test]
+fn a_check_names_what_cannot_be_had() {
+    let checked = |files: &[(&str, &str)], settings: &str| {
+        let site = site(files);
+        site.aside("config.toml", settings);
+        problem(&mut env(&site, &["check"]))
+    };
+    let own = |text| [(".sortie/config.toml", text)];
+    let service = "[[environment.service]]\nname = \"db\"\nimage = \"db\"\n";
+    assert!(checked(&own(service), "").contains("asks for services, which the built-in sandbox has not"));
+    let build = "[environment]\nbuild = { dockerfile = \"docker/Dockerfile\" }\n";
+    let said = checked(&own(build), "");
+    assert!(
+        said.contains("the repository has no `docker/Dockerfile`") && said.contains("asks for a Dockerfile"),
+        "{said}"
+    );
+    let out = "[environment]\nbuild = { dockerfile = \"../Dockerfile\" }\n";
+    assert!(checked(&own(out), "").contains("leads out"));
+    let compose = [(".devcontainer.json", r#"{ "dockerComposeFile": "compose.yml" }"#)];
+    assert!(checked(&compose, "").contains("[[environment.service]]"));
+    let settings = "[environments.ci]\nimage = \"-v\"\n[environments.dev]\ncache = [\"/\"]\n";
+    let said = checked(&[("a", "")], settings);
+    assert!(said.contains("environments.ci.image") && said.contains("environments.dev.cache"), "{said}");
+}
+
+#[test]
+fn a_repositorys_files_are_read_as_files_of_a_bounded_size() {
+    let large = format!("# {}\n", "x".repeat(300 << 10));
+    let of_large = site(&[(".sortie/config.toml", large.as_str())]);
+    assert!(problem(&mut env(&of_large, &["show"])).contains("larger than 256 KiB"));
+    let linked = Site::empty();
+    linked.write(".devcontainer/a", "");
+    let secret = linked.aside("secret.json", "{ \"image\": \"secret\" }");
+    std::os::unix::fs::symlink(secret, linked.clone().join(".devcontainer.json")).expect("is linked");
+    linked.publish();
+    let said = problem(&mut env(&linked, &["show"]));
+    assert!(said.contains(".devcontainer.json is a link") && !said.contains("secret"), "{said}");
+}
+
+#[test]
+fn a_task_begins_from_what_build_made() {
+    let own = "[environment]\nsetup = [\"echo 1 > \\\"$HOME/one\\\"\"]\n";
+    let site = site(&[(".sortie/config.toml", own)]);
+    let built = Ran::of(env(&site, &["build", "--json"]).env_remove("SORTIE_MODEL"));
+    assert_eq!(built.code, Some(0), "{}\n{:#}", built.stderr, built.report());
+    assert_eq!(built.of_type("step.started").filter(|event| event["step"] == "install").count(), 1);
+    assert_eq!(built.of_type("model.requested").count(), 0);
+    let ran = Ran::of(&mut site.scripted(&shell_script(&["cat ~/one"])));
+    assert_eq!(
+        ran.of_type("step.started").filter(|event| event["step"] == "install").count(),
+        0,
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.tool_results().contains('1'), "{}", ran.tool_results());
+    let branches = site.git(&site.origin(), &["branch", "--list", "sortie/*"]);
+    assert_eq!(branches, "", "nothing was delivered");
+}
+
+#[test]
+fn a_build_that_fails_says_what_did() {
+    let own = "[environment]\nsetup = [\"echo no such thing >&2; exit 3\"]\n";
+    let site = site(&[(".sortie/config.toml", own)]);
+    let output = env(&site, &["build"]).output().expect("sortie runs");
+    assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(String::from_utf8_lossy(&said).contains("no such thing"));
+}
+
+#[test]
+fn a_shell_is_in_the_workspace_that_a_task_would_begin_with_and_leaves_nothing() {
+    let own = "[environment]\nsetup = [\"echo 1 > made\"]\nvariables = { MODE = \"test\" }\n";
+    let site = site(&[(".sortie/config.toml", own), ("file", "2\n")]);
+    let mut shell = env(&site, &["shell"]);
+    let output =
+        shell.args(["--", "sh", "-c", "cat made file; echo $MODE; exit 7"]).output().expect("sortie runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n2\ntest\n", "{stderr}");
+    let tasks = site.path().join("home/tasks");
+    let task = tasks.read_dir().expect("tasks").next().expect("a task").expect("is read").path();
+    let left: Vec<_> = task.read_dir().expect("is read").flatten().map(|entry| entry.file_name()).collect();
+    assert!(!left.iter().any(|name| name == "workspace" || name == "home"), "{left:?}");
+    assert!(!site.clone().join("made").exists());
+}
+
+#[test]
+fn a_devcontainer_holds_in_a_container_and_its_image_goes_with_the_shell() {
+    let Ok(image) = std::env::var("SORTIE_TEST_IMAGE") else {
+        assert!(std::env::var_os("CI").is_none(), "no image is named");
+        return eprintln!("skipped: no image is named");
+    };
+    let described = serde_json::json!({
+        "image": image,
+        "remoteUser": "root",
+        "postCreateCommand": "id -u > /made",
+        "containerEnv": { "FOLDER": "${containerWorkspaceFolder}" },
+    });
+    let site = site(&[(".devcontainer.json", described.to_string().as_str())]);
+    site.aside("config.toml", "[snapshots]\nenabled = false\n");
+    let docker = ["--workspace", "docker"];
+    assert_eq!(value(&shown(&site, &docker), "image"), pair(&image, ".devcontainer.json"));
+    let checked = env(&site, &["check", "--workspace", "docker"]).output().expect("sortie runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let mut shell = env(&site, &["shell", "--workspace", "docker"]);
+    let output =
+        shell.args(["--", "sh", "-c", "cat /made; cd \"$FOLDER\" && pwd"]).output().expect("sortie runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n/workspace\n", "{stderr}");
+    let task = stderr.split_whitespace().find(|word| word.starts_with("task-")).expect("an id");
+    let images =
+        Command::new("docker").args(["images", "--quiet", &format!("sortie-task:{task}-*")]).output();
+    assert_eq!(String::from_utf8_lossy(&images.expect("docker runs").stdout), "", "{stderr}");
+}
