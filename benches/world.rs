@@ -94,6 +94,10 @@ impl HttpClient for World {
 
 #[async_trait]
 impl Repository for World {
+    async fn fetch_other(&self, _: Permit<RepositoryFetch>) -> Result<String, PortError> {
+        absent()
+    }
+
     async fn fetch(&self, _: Permit<RepositoryFetch>) -> Result<String, PortError> {
         absent()
     }

@@ -375,7 +375,7 @@ fn what_an_operator_binds_is_not_given_to_the_set_up_that_a_repository_describes
 fn a_repository_gives_its_set_up_no_longer_than_an_operator_does() {
     for seconds in [0, 1000] {
         let limits = format!("[environment.limits]\nidle_seconds = {seconds}\n");
-        let site = site(&format!("{}{limits}", environment(&["sleep 1000"])));
+        let site = site(&format!("{}{limits}", environment(&["sleep 20; exit 1"])));
         site.aside("config.toml", "[limits]\nidle_seconds = 1\n");
         let ran = Ran::of(&mut site.scripted(&nothing()));
         let why = ran.report()["summary"].as_str().expect("a summary");

@@ -480,12 +480,12 @@ mod tests {
         let ours = Limits { memory: 1000, processes: 10, cpus: Some(2.0), ..Limits::default() };
         let of = |memory, processes, cpus| {
             let most = WorkspaceLimits { memory: Some(memory), processes: Some(processes), cpus: Some(cpus) };
-            let limits = tightened(ours.clone(), most);
+            let limits = tightened(ours, most);
             (limits.memory, limits.processes, limits.cpus)
         };
         assert_eq!(of(1001, 11, 2.5), (1000, 10, Some(2.0)));
         assert_eq!(of(999, 9, 1.5), (999, 9, Some(1.5)));
-        let open = Limits { cpus: None, ..ours.clone() };
+        let open = Limits { cpus: None, ..ours };
         let tightened = tightened(open, WorkspaceLimits { cpus: Some(1.0), ..WorkspaceLimits::default() });
         assert_eq!((tightened.memory, tightened.cpus), (1000, Some(1.0)));
     }

@@ -58,7 +58,7 @@ impl Quota {
     pub fn give(folders: &[PathBuf], bytes: u64) -> io::Result<Option<Self>> {
         let opened = folders.iter().map(File::open).collect::<io::Result<Vec<_>>>()?;
         let Some(first) = opened.first().filter(|first| is_possible(first)) else { return Ok(None) };
-        let given = claim(&opened).and_then(|project| {
+        let given = claim(&opened, &mut random).and_then(|project| {
             let folder = first.try_clone()?;
             kernel::limit(folder.as_fd(), project, bytes, files(bytes))?;
             Ok(Self { folder, project, bytes })
@@ -126,12 +126,12 @@ fn files(bytes: u64) -> u64 {
     (bytes / LEAST).max(1)
 }
 
-/// Has the folders join a project that nobody has.
-fn claim(folders: &[File]) -> io::Result<u32> {
+/// Has the folders join a project that nobody has, of the numbers that `next` draws.
+fn claim(folders: &[File], next: &mut dyn FnMut() -> io::Result<u32>) -> io::Result<u32> {
     let named = NAMED.map(|path| std::fs::read_to_string(path).unwrap_or_default()).concat();
     let first = folders.first().ok_or(io::ErrorKind::InvalidInput)?;
     for _ in 0..TRIES {
-        let project = random()?;
+        let project = next()?;
         let used = kernel::usage(first.as_fd(), project)?;
         if used != (Usage { project, ..Usage::default() }) || is_named(&named, project) {
             continue;
@@ -169,8 +169,50 @@ fn is_named(named: &str, project: u32) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "makes and mounts a file system of its own")]
 mod tests {
+    use std::fs;
+    use std::process::Command;
+
     use super::*;
+
+    fn run(program: &str, arguments: &[&str]) -> bool {
+        Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    }
+
+    /// An ext4 with quotas, if there can be one here.
+    fn mounted() -> Option<(tempfile::TempDir, PathBuf)> {
+        let ground = tempfile::tempdir().expect("a folder");
+        let (image, at) = (ground.path().join("image"), ground.path().join("at"));
+        fs::create_dir(&at).expect("is made");
+        File::create(&image).and_then(|file| file.set_len(64 << 20)).expect("is made");
+        let [image, place] = [&image, &at].map(|path| path.to_str().expect("plain"));
+        let made = run("mkfs.ext4", &["-q", "-O", "project,quota", "-E", "quotatype=prjquota", image])
+            && run("mount", &["-o", "loop,prjquota", image, place]);
+        made.then_some((ground, at))
+    }
+
+    #[test]
+    fn a_number_that_is_in_use_or_limited_is_passed_over() {
+        let Some((_ground, at)) = mounted() else {
+            eprintln!("skipped: no file system with quotas can be mounted");
+            return;
+        };
+        let folder = |name: &str| {
+            fs::create_dir(at.join(name)).expect("is made");
+            File::open(at.join(name)).expect("opens")
+        };
+        let (theirs, ours) = (folder("theirs"), folder("ours"));
+        let [used, limited, free] = [0x534f_0001, 0x534f_0002, 0x534f_0003];
+        kernel::set_project(theirs.as_fd(), Some(used)).expect("joins");
+        kernel::limit(theirs.as_fd(), limited, 1 << 20, 0).expect("is limited");
+        let mut numbers = [used, limited, free].into_iter();
+        let claimed = claim(&[ours], &mut || numbers.next().ok_or(io::ErrorKind::NotFound.into()));
+        assert_eq!(claimed.expect("one is free"), free);
+        assert_eq!(kernel::usage(theirs.as_fd(), used).expect("is read").files, 1, "theirs alone");
+        drop(theirs);
+        assert!(run("umount", &["--lazy", at.to_str().expect("plain")]));
+    }
 
     #[test]
     fn a_number_that_an_administrator_named_is_left_alone() {

@@ -29,8 +29,7 @@ impl Space {
         let own = statvfs(folder)?;
         // of a folder with a quota, the kernel says what is left of that
         let beside = folder.parent().filter(|_| quota::is_ours(folder));
-        let StatVfs { f_bavail, f_frsize, f_favail, f_files, .. } =
-            beside.map_or(Ok(own), statvfs)?;
+        let StatVfs { f_bavail, f_frsize, f_favail, f_files, .. } = beside.map_or(Ok(own), statvfs)?;
         Ok(Self {
             bytes: f_bavail.saturating_mul(f_frsize),
             files: (f_files > 0).then_some(f_favail),

@@ -99,7 +99,9 @@ fn all_of_this_holds_in_containers_too() {
 
 #[test]
 fn all_of_this_holds_in_containers_of_podmans_too() {
-    if let (Some(mut again), Some(socket)) = (again(WANTED), named(PODMAN)) {
+    // not every machine lets it run
+    let Ok(socket) = std::env::var(PODMAN) else { return eprintln!("skipped: {PODMAN} is not set") };
+    if let Some(mut again) = again(WANTED) {
         let status = again.env("DOCKER_HOST", socket).status().expect("the tests run");
         assert!(status.success(), "in containers of Podman's: {status}");
     }

@@ -138,7 +138,8 @@ async fn two_workspaces_have_quotas_of_their_own() {
         assert_eq!((first.reached(), second.reached()), (Some(REACHED), None));
         // what is moved out of a work tree is the host's again to remove
         std::fs::rename(&one.work_tree, one.outside.path().join("going")).expect("it can be moved out");
-        std::fs::rename(one.outside.path().join("going"), other.work_tree.join("in")).expect_err("nor in");
+        std::fs::rename(one.outside.path().join("going"), other.work_tree.join("in"))
+            .expect_err("nothing can be moved in");
     }
 }
 
