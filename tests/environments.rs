@@ -273,7 +273,7 @@ fn nothing_is_left(site: &Site, ran: &Ran) {
 #[test]
 fn a_set_up_that_fails_with_a_secret_in_a_file_leaves_no_workspace_to_find_it_in() {
     for end in ["exit 1", "sleep 1000"] {
-        let (site, script) = with_secret(&[&format!("echo \"$TOKEN\" > token; {end}")]);
+        let (site, script) = with_secret(&[&format!("echo \"$TOKEN\" | tee token; {end}")]);
         let settings = std::fs::read_to_string(site.path().join("config.toml")).expect("is read");
         site.aside("config.toml", format!("{settings}[environments.ours.limits]\nidle_seconds = 1\n"));
         let ran = Ran::of(site.scripted(&script).arg("--keep").env("OUR_TOKEN", SECRET));
