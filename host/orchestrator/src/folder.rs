@@ -233,6 +233,7 @@ impl TaskFolder {
     pub fn create(home: &Path, id: &TaskId, owner: (u32, u32)) -> Result<Self, FolderError> {
         let tasks = home.join("tasks");
         private(true, &tasks)?;
+        sortie_workspace::spread(&tasks);
         let path = tasks.join(id.as_str());
         private(false, &path)?;
         let folder = Self { lock: lock(&path, id)?, path, owner }.working()?;

@@ -43,6 +43,8 @@ pub mod registries;
 mod remove;
 pub mod sandbox;
 pub mod snapshot;
+mod spread;
 mod traverse;
 
 pub use isolated::Isolated;
+pub use spread::spread;

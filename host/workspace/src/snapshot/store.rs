@@ -17,6 +17,7 @@ use super::listing::GIT;
 use super::{About, Listed, Listing, SnapshotError, SnapshotRules, failed};
 use crate::copy::{How, Take, copy_into};
 use crate::remove::remove_tree;
+use crate::spread::spread;
 use crate::traverse::{Found, Kind};
 
 /// Files, folders and links of a snapshot.
@@ -121,6 +122,7 @@ impl Snapshots {
 
     fn unfinished(&self) -> io::Result<Unfinished> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        spread(&self.folder);
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let path = self.folder.join(format!("{UNFINISHED}{:016x}", u64::from_ne_bytes(random)));
