@@ -303,8 +303,18 @@ fn set_size(terminal: &OwnedFd, rows: u16, columns: u16) {
 fn at_a_terminal_keys_sizes_and_the_exit_code_pass_through() {
     let site = Site::new();
     let id = undelivered(&site, &["true"], &["--keep"]);
-    let mut command = site.sortie();
-    command.args(["shell", &id, "--", "sh"]).env("PS1", "$ ").env("TERM", "dumb");
+    let mut shell = site.sortie();
+    shell.args(["shell", &id, "--", "sh"]).env("PS1", "$ ").env("TERM", "dumb");
+    // as a script starts it in the background; whoever sits at the terminal inside must not notice
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' INT; exec \"$@\"", "sh"]).arg(shell.get_program()).args(shell.get_args());
+    for (name, value) in shell.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.current_dir(site.path());
     let mut terminal = Terminal::start(command);
     let before = tcgetattr(&terminal.user).expect("is read").local_modes;
     terminal.types("echo re''ady\n");

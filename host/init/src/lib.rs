@@ -68,6 +68,7 @@ pub fn main() -> ! {
     if !rustix::process::getpid().is_init() {
         fail(2, "not process 1 of a process namespace");
     }
+    signals::ignore_none();
     let arguments = match Arguments::parse(std::env::args_os().skip(1)) {
         Ok(arguments) => arguments,
         Err(error) => fail(2, error),

@@ -5,6 +5,22 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
 
+/// Has no signal ignored that whoever started us ignored: commands would inherit that, and a shell cannot undo it. A
+/// script that starts a task in the background ignores SIGINT for it, and no Ctrl-C would end anything in there.
+pub(crate) fn ignore_none() {
+    for signal in 1..libc::SIGRTMAX() {
+        // which the standard library ignores for us, and not for what it starts
+        if signal == libc::SIGPIPE {
+            continue;
+        }
+        #[expect(unsafe_code, reason = "rustix has no signal actions")]
+        // SAFETY: the default action runs no code of ours. Signals that have no other are refused.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+}
+
 /// Blocks SIGCHLD for this thread (and for what is forked from it; an exec by the standard library unblocks).
 pub(crate) fn block_child_signal() -> Result<()> {
     let set = child_set();

@@ -100,8 +100,10 @@ async fn a_command_that_ignores_every_signal_ends_when_its_time_is_up() {
     let inside = Box::start().await;
     let script = "trap '' TERM INT HUP QUIT USR1 USR2 PIPE; echo up; while :; do sleep 1; done";
     let mut spec = inside.spec(&["/bin/sh", "-c", script]);
-    spec.timeout = Duration::from_millis(300);
+    spec.timeout = Duration::from_secs(5);
     let mut running = inside.spawn(&spec, Stdin::Null).await;
+    // before that they would end it
+    assert_eq!(running.next(LONG).await.expect("it runs"), Some(Chunk::Stdout(b"up\n".to_vec())));
     for signal in [1, 2, 3, 10, 12, 13, 15] {
         running.signal(signal);
     }
