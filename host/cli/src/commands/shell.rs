@@ -265,7 +265,7 @@ async fn attend(mut process: Box<dyn Process>, terminal: bool) -> anyhow::Result
     Ok(ended)
 }
 
-/// Writes a piece of input, which is taken whole or not at all; false if it was not, for now.
+/// Writes a piece of input, which is taken whole or not at all; false if there was no room for it yet.
 async fn write(process: &mut dyn Process, bytes: &[u8]) -> bool {
     match tokio::time::timeout(PAUSE, process.write(bytes)).await {
         Ok(Ok(())) => true,

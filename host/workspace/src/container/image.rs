@@ -53,7 +53,7 @@ impl Engine {
         })
     }
 
-    /// The id (`sha256:…`) of the image that a name stands for now. It is pulled, if the engine does not have it.
+    /// The id (`sha256:…`) of the image that a name stands for. It is pulled, if the engine does not have it.
     ///
     /// # Errors
     /// As [`Engine::pull`].

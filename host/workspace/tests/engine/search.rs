@@ -10,7 +10,7 @@ async fn secrets_are_found_wherever_set_up_put_them_and_nowhere_else() {
     let nothing = set_up.search_root(&[b"needle-7".to_vec()]).await.expect("it is searched");
     assert_eq!(nothing, Vec::<String>::new());
     let script = "set -e
-        echo 'machine x password needle-7' > /root/.netrc; chmod 000 /root/.netrc
+        echo 'machine x password needle-7' > /srv/.netrc; chmod 000 /srv/.netrc
         mkdir -p /opt/deep/er; head -c 1048570 /dev/zero > /opt/deep/er/cut; printf needle-7 >> /opt/deep/er/cut
         touch /opt/a-needle-7; ln -s /needle-7 /opt/link; mkdir /opt/needle-7.d; mkfifo /opt/fifo
         echo needle-7 >> /etc/hostname 2>/dev/null || true; echo 'x needle-7' >> /etc/motd
@@ -29,7 +29,7 @@ async fn secrets_are_found_wherever_set_up_put_them_and_nowhere_else() {
         "/opt/link",
         "/opt/needle-7.d/",
         "/opt/odd\u{fffd}\u{fffd} name",
-        "/root/.netrc",
+        "/srv/.netrc",
     ];
     // a file of the image's own that was added to holds what it held
     assert!(!succeeds(&set_up, "cat /etc/motd").await.is_empty());
