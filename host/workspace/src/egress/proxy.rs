@@ -79,6 +79,9 @@ pub struct Traffic {
     pub received: u64,
 }
 
+/// The most tunnels with a wide buffer at a time: 16 MiB of memory.
+const MAX_WIDE_TUNNELS: usize = 16;
+
 /// The most refusals that are kept for the report.
 const MAX_REFUSED: usize = 100;
 
@@ -98,6 +101,7 @@ struct Shared {
     connections: AtomicU64,
     requests: AtomicU64,
     failed: AtomicU64,
+    wide_tunnels: Semaphore,
     refused: Mutex<(u64, Vec<RefusedAction>)>,
 }
 
@@ -132,6 +136,7 @@ impl Proxy {
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            wide_tunnels: Semaphore::new(MAX_WIDE_TUNNELS),
             refused: Mutex::default(),
         });
         shared.tasks.spawn(Arc::clone(&shared).accept(listener));

