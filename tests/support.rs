@@ -115,6 +115,18 @@ impl Site {
     }
 }
 
+impl Drop for Site {
+    /// Images of set-ups would outlive the home that knows of them.
+    fn drop(&mut self) {
+        let may_have_images = std::env::var_os("SORTIE_TEST_IMAGE").is_some();
+        if may_have_images && self.path().join("home/snapshots").is_dir() {
+            let keep_none = self.aside("keep-none.toml", "[snapshots]\nmax_mb = 0\n");
+            // what a failed test left shall not hide why it failed
+            let _ = self.sortie().env("SORTIE_CONFIG", keep_none).arg("gc").output();
+        }
+    }
+}
+
 /// What a run printed.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
