@@ -8,21 +8,19 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::{Value, json};
 use sortie_core::action::{Exec, FileRead, ReadOperation, ToolCall};
-use sortie_core::network::NetworkRule;
 use sortie_core::{ActionKind, Actor, Effect as _};
 use sortie_plugin_host::{
     HostConfig, Limits, LoadedTool, PluginHost, PluginSpec, Silent, TaskContext, Toolbox,
 };
 use sortie_policy::ports::{Files as _, Invocation, ToolOutput, Tools as _};
-use sortie_policy::{
-    Chain, Defaults, Evaluator, FactsSource as _, Gate, Layer, Link, Nobody, Permit, PolicyEvent, Registries,
-};
+use sortie_policy::{Defaults, Evaluator, FactsSource as _, Gate, Layer, Link, Permit, PolicyEvent};
+use sortie_testing::Unkept;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::Child;
 use crate::cores::Apart;
 use crate::table::{Table, Times, micros, ratio};
-use crate::world::{PATH, Still, Unkept, World};
+use crate::world::{PATH, World, still};
 
 /// Times that each thing is done; a few more before, which do not count.
 const ROUNDS: usize = 4000;
@@ -43,12 +41,10 @@ impl Task {
         let defaults = Defaults {
             repository: "https://forge.example/team/adder".to_owned(),
             provider: "scripted".to_owned(),
-            setup_network: NetworkRule::None,
-            agent_network: NetworkRule::None,
-            registries: Registries::default(),
+            ..sortie_testing::defaults()
         };
-        let gate =
-            Gate::new(Chain::new(policies), defaults, Arc::new(Still), Arc::new(Unkept), Arc::new(Nobody));
+        // what it costs to keep a record is in the turns
+        let gate = sortie_testing::gate_with(policies, defaults, Arc::new(still()), Arc::new(Unkept));
         let gate = Arc::new(gate);
         let world = Arc::new(World::new(gate.seal()));
         let context = TaskContext {
@@ -171,7 +167,7 @@ fn link(evaluator: Arc<dyn Evaluator>) -> Link {
 
 /// A command, long enough for an event of 2 KB, that no rule is against.
 fn event() -> anyhow::Result<PolicyEvent> {
-    let facts = Still.facts();
+    let facts = still().facts();
     let mut command = "cargo test --workspace".to_owned();
     loop {
         let exec = Exec { argv: vec!["sh".to_owned(), "-c".to_owned(), command.clone()], ..Exec::default() };

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
-use sortie_core::action::Stage;
 use sortie_workspace::container::{Container, ContainerConfig, Engine, TASK_LABEL};
-use sortie_workspace::sandbox::{Limits, Owner};
+use sortie_workspace::sandbox::Owner;
 
 use crate::exec::{on_the_host, through_init};
 use crate::table::{Table, Times, micros, millis, ratio};
@@ -83,21 +82,11 @@ fn config(image: &str, folders: &Path) -> anyhow::Result<ContainerConfig> {
         std::fs::create_dir(folder)?;
         chown(folder, Some(owner.uid), Some(owner.gid))?;
     }
+    let (init, folder) = (sortie_bundle::init(), folders.join("container"));
     Ok(ContainerConfig {
-        image: image.to_owned(),
         task: TASK.to_owned(),
         owner: TASK.to_owned(),
-        init: sortie_bundle::init().into(),
-        folder: folders.join("container"),
-        work_tree,
-        home,
-        masks: Vec::new(),
-        read_only: Vec::new(),
-        certificates: None,
-        limits: Limits::default(),
-        stage: Stage::Work,
-        root: false,
-        services: Vec::new(),
+        ..ContainerConfig::new(image, init, folder, work_tree, home)
     })
 }
 

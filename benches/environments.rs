@@ -53,6 +53,7 @@ fn compare(kind: &str, site: &Site, arguments: &[&str], table: &mut Table) -> an
             anyhow::ensure!(matches!(set_up, SetUp::TakenUp), "a later task of {home} set up again");
             second.push(time);
         }
+        site.forget(&home)?;
     }
     let (first, second) = (first.median(), second.median());
     table.note(format!("first task of an environment, {kind}, to its first turn"), seconds(first), "s");

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use sortie_core::network::NetworkRule;
 use sortie_policy::ports::NetworkMeter;
-use sortie_policy::{Chain, Defaults, FactsSource, Gate, Nobody, Registries};
+use sortie_policy::{Defaults, FactsSource};
+use sortie_testing::Unkept;
 use sortie_workspace::egress::{AddressDialer, Proxy, ProxyLimits, Reach};
 
 use crate::table::{Table, Times, ratio};
-use crate::world::{Still, Unkept};
+use crate::world::still;
 
 /// Bytes of one download.
 const BYTES: usize = 512 << 20;
@@ -66,22 +66,11 @@ pub(crate) fn measure(table: &mut Table) -> anyhow::Result<()> {
 
 /// A proxy whose task may connect to the server alone.
 fn start(listener: TcpListener, server: SocketAddr) -> anyhow::Result<Proxy> {
-    let defaults = Defaults {
-        repository: String::new(),
-        provider: String::new(),
-        setup_network: NetworkRule::None,
-        agent_network: server.to_string().parse()?,
-        registries: Registries::default(),
-    };
-    let facts: Arc<dyn FactsSource> = Arc::new(Still);
+    let defaults = Defaults { agent_network: server.to_string().parse()?, ..sortie_testing::defaults() };
+    let facts = Arc::new(still());
     let meter = Arc::new(NetworkMeter::new(Some(u64::MAX)));
-    let gate = Gate::new(
-        Chain::new(Vec::new()),
-        defaults.clone(),
-        Arc::clone(&facts),
-        Arc::new(Unkept),
-        Arc::new(Nobody),
-    );
+    let gate = sortie_testing::gate_with(Vec::new(), defaults.clone(), Arc::clone(&facts), Arc::new(Unkept));
+    let facts: Arc<dyn FactsSource> = facts;
     let reach = Reach::new(defaults, Vec::new(), Arc::clone(&facts)).metered(Arc::clone(&meter));
     let dialer = Arc::new(AddressDialer::new(gate.seal(), Arc::new(reach)));
     Ok(Proxy::start(listener, Arc::new(gate), dialer, facts, ProxyLimits::default(), meter)?)

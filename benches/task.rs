@@ -103,6 +103,15 @@ impl Site {
         Ok((journal.set_up(), between(journal.started, first)))
     }
 
+    /// Removes the snapshots of a home, and with them their images.
+    pub(crate) fn forget(&self, home: &str) -> anyhow::Result<()> {
+        let keep_none = self.folder.path().join("keep-none.toml");
+        std::fs::write(&keep_none, "[snapshots]\nmax_mb = 0\n")?;
+        let mut gc = self.sortie(&self.folder.path().join(home));
+        gc.env("SORTIE_CONFIG", keep_none).arg("gc");
+        finish(gc, false).map(drop)
+    }
+
     /// Has later tasks connect to the hosts that the package managers named,
     /// whatever their addresses: a mirror's may be private.
     fn trust(&self, journal: &Journal) -> anyhow::Result<()> {

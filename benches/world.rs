@@ -2,17 +2,16 @@
 //! and nothing else.
 
 use async_trait::async_trait;
-use sortie_core::Effect;
 use sortie_core::action::{
     Against, Change, Commit, Exec, FileRead, FileWrite, HttpRequest, Push, ReadOperation, RepositoryFetch,
 };
-use sortie_core::event::Event;
-use sortie_core::{Facts, Phase};
+use sortie_core::{Effect, Facts};
 use sortie_policy::ports::{
     Body, BranchState, Commands, CommitInfo, ErrorCode, FileContent, Files, HttpClient, LineMatch, PortError,
     Process, Repository, SearchQuery, Survey,
 };
-use sortie_policy::{Audit, AuditError, FactsSource, Permit, Seal};
+use sortie_policy::{Permit, Seal};
+use sortie_testing::Still;
 
 /// The one file.
 pub(crate) const PATH: &str = "src/adder.rs";
@@ -151,32 +150,16 @@ impl Repository for World {
     }
 }
 
-/// An audit log that keeps nothing: what it costs to keep it is in the turns.
-pub(crate) struct Unkept;
-
-impl Audit for Unkept {
-    fn record(&self, _: Event) -> Result<(), AuditError> {
-        Ok(())
-    }
-}
-
 /// The same circumstances for every event.
-pub(crate) struct Still;
-
-impl FactsSource for Still {
-    fn facts(&self) -> Facts {
-        Facts {
-            now: jiff::Timestamp::UNIX_EPOCH,
-            task: "task-222222".to_owned(),
-            repository: "https://forge.example/team/adder".to_owned(),
-            branch: "sortie/add-pagination-222222".to_owned(),
-            phase: Phase::Work,
-            tool_calls: 12,
-            turns: 7,
-            input_tokens: 48_000,
-            output_tokens: 3_100,
-            elapsed_ms: 93_000,
-            untrusted_text: false,
-        }
-    }
+pub(crate) fn still() -> Still {
+    Still::at(Facts {
+        repository: "https://forge.example/team/adder".to_owned(),
+        branch: "sortie/add-pagination-222222".to_owned(),
+        tool_calls: 12,
+        turns: 7,
+        input_tokens: 48_000,
+        output_tokens: 3_100,
+        elapsed_ms: 93_000,
+        ..sortie_testing::facts()
+    })
 }

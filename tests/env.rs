@@ -1,9 +1,12 @@
 //! What a workspace would be made of: `sortie env show` and `sortie env check`.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::signals::until;
 use crate::support::{Ran, Site, shell_script};
 
 /// A repository with these files, committed.
@@ -262,6 +265,22 @@ fn a_task_begins_from_what_build_made() {
 }
 
 #[test]
+fn a_build_says_whether_what_it_made_is_kept() {
+    let summary = |own: &str| {
+        let site = site(&[(".sortie/config.toml", own), ("file", "1\n")]);
+        let built = |site| Ran::of(env(site, &["build", "--json"]).env_remove("SORTIE_MODEL"));
+        let said = |ran: &Ran| ran.report()["summary"].as_str().expect("a summary").to_owned();
+        [said(&built(&site)), said(&built(&site))]
+    };
+    let [first, second] = summary("[environment]\nsetup = [\"echo 1 > ~/one\"]\n");
+    assert_eq!(first, "Set-up is done; what it made is kept for later tasks.");
+    assert_eq!(second, "Set-up was done before; what it made is kept for later tasks.");
+    let not_kept = "Set-up is done; nothing of it is kept for later tasks.";
+    assert_eq!(summary("[environment]\nsetup = [\"echo 2 > file\"]\n"), [not_kept; 2]);
+    assert_eq!(summary("[test]\ncommand = [\"true\"]\n"), ["There is no set-up."; 2]);
+}
+
+#[test]
 fn a_build_that_fails_says_what_did() {
     let own = "[environment]\nsetup = [\"echo no such thing >&2; exit 3\"]\n";
     let site = site(&[(".sortie/config.toml", own)]);
@@ -286,6 +305,34 @@ fn a_shell_is_in_the_workspace_that_a_task_would_begin_with_and_leaves_nothing()
     let left: Vec<_> = task.read_dir().expect("is read").flatten().map(|entry| entry.file_name()).collect();
     assert!(!left.iter().any(|name| name == "workspace" || name == "home"), "{left:?}");
     assert!(!site.clone().join("made").exists());
+}
+
+#[test]
+fn a_shell_whose_host_is_killed_leaves_nothing_after_the_next_command() {
+    let site = site(&[(".sortie/config.toml", "[environment]\nsetup = [\"echo 1 > made\"]\n")]);
+    let tmp = site.path().join("tmp");
+    std::fs::create_dir(&tmp).expect("is made");
+    let mut shell = env(&site, &["shell"]);
+    shell.args(["--", "sh", "-c", "cat made; sleep 1000"]).env("TMPDIR", &tmp);
+    let mut host = shell.stdout(Stdio::piped()).spawn().expect("starts");
+    let mut line = String::new();
+    BufReader::new(host.stdout.take().expect("piped")).read_line(&mut line).expect("is read");
+    assert_eq!(line, "1\n", "it is in there");
+    host.kill().expect("is killed");
+    host.wait().expect("is gone");
+    let home = site.path().join("home");
+    let names = |folder: PathBuf| -> Vec<_> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let task = names(home.join("tasks")).pop().expect("a task");
+    // what ran in the sandbox may take a moment to end
+    until("nothing is left", || {
+        assert!(site.sortie().arg("list").output().expect("runs").status.success());
+        let left = names(home.join("tasks").join(&task));
+        let is_clear = !left.iter().any(|name| ["workspace", "home", "borrowed"].contains(&name.as_str()));
+        is_clear && names(home.join("scratch")).is_empty() && names(tmp.clone()).is_empty()
+    });
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
+use crate::environments::containers::{docker, images_of};
+use crate::signals::{interrupt, until};
 use crate::support::{FIX, Ran, Site, shell_script};
 
 /// Pseudo-random numbers from a seed that a failure prints.
@@ -142,9 +144,10 @@ const fn point(phase: &'static str, words: [&'static str; 2], within: u64) -> Po
     Point { phase, words, within }
 }
 
-const POINTS: [Point; 8] = [
+const POINTS: [Point; 9] = [
     point("prepare", ["phase.started", "prepare"], 60),
     point("prepare", ["step.started", "\"install\""], 600),
+    point("prepare", ["step.started", "\"keep\""], 8),
     point("prepare", ["step.started", "\"workspace\""], 20),
     point("prepare", ["step.started", "\"workspace\""], 500),
     point("work", ["\"kind\":\"exec\"", "mkfifo"], 300),
@@ -169,10 +172,14 @@ impl Ground {
         let tmp = site.path().join("tmp");
         std::fs::create_dir(&tmp).expect("is made");
         let seconds = format!("5{}", std::process::id());
-        let install =
-            format!("(setsid sleep {seconds} &) ; head -c 3000000 /dev/urandom > ~/cache; sleep 0.5");
-        site.aside("config.toml", format!("install = \"{install}\"\n"));
         Self { backend, image, site, tmp, seconds }
+    }
+
+    /// Has the next task do a set-up of its own.
+    fn renew(&self, number: usize) {
+        let sleep = format!("(setsid sleep {} &)", self.seconds);
+        let install = format!("{sleep} ; head -c 3000000 /dev/urandom > ~/cache; sleep 0.5; : {number}");
+        self.site.aside("config.toml", format!("install = \"{install}\"\n"));
     }
 
     fn command(&self, mut command: Command) -> Command {
@@ -211,6 +218,15 @@ impl Ground {
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
 
+    /// Images that set-ups made and that go with no snapshot.
+    fn images(&self) -> Vec<String> {
+        let snapshots = self.site.path().join("home/snapshots");
+        let about = std::fs::read_dir(snapshots).into_iter().flatten().flatten();
+        let about = about.filter_map(|entry| std::fs::read_to_string(entry.path().join("about.json")).ok());
+        let about: String = about.collect();
+        images_of(&self.site).into_iter().filter(|id| !about.contains(id)).collect()
+    }
+
     /// What is there that should not be once the next command has run, by what it is.
     fn left(&self, host: u32, family: &BTreeMap<u32, u64>) -> BTreeMap<&'static str, String> {
         let home = self.site.path().join("home");
@@ -218,9 +234,12 @@ impl Ground {
             .iter()
             .filter(|(pid, started)| stat(**pid).is_some_and(|(_, now)| now == **started))
             .collect();
-        let of_the_engine = if self.image.is_some() { containers(&self.tasks()) } else { Vec::new() };
+        let has_engine = self.image.is_some();
+        let of_the_engine = if has_engine { containers(&self.tasks()) } else { Vec::new() };
+        let images = if has_engine { self.images() } else { Vec::new() };
         let all = [
             ("containers", format!("{of_the_engine:?}")),
+            ("images", format!("{images:?}")),
             ("mounts", format!("{:?}", mounts(self.site.path()))),
             ("cgroups", format!("{:?}", cgroups(host))),
             ("processes", format!("{processes:?}")),
@@ -288,11 +307,15 @@ fn kill_everywhere(backend: &'static str, image: Option<String>) {
         let (phase, words) = (point.phase, point.words);
         let at = format!("SORTIE_TEST_SEED={seed} SORTIE_TEST_POINT={name} ({phase}: {words:?} + {wait} ms)");
         eprintln!("{at}");
+        ground.renew(number);
         ground.kill_at(point, wait, &at);
     }
     // and the next task works
     let ran = Ran::of(&mut ground.run(&[FIX]));
     assert_eq!(ran.code, Some(0), "{}", ran.report());
+    for image in ground.image.iter().flat_map(|_| images_of(&ground.site)) {
+        docker(&["rmi", "--force", &image]);
+    }
 }
 
 #[test]
@@ -304,6 +327,38 @@ fn nothing_is_left_of_a_host_that_is_killed() {
 fn nothing_is_left_of_a_host_of_containers_that_is_killed() {
     match std::env::var("SORTIE_TEST_IMAGE") {
         Ok(image) => kill_everywhere("docker", Some(image)),
+        Err(_) => eprintln!("skipped: SORTIE_TEST_IMAGE names no image"),
+    }
+}
+
+/// Cancels tasks while the workspace of their set-up starts. No further command is needed.
+fn cancel_starts(backend: &'static str, image: Option<String>, within: u64) {
+    let ground = Ground::new(backend, image);
+    let mut dice = Dice::new();
+    for number in 0..3 {
+        ground.renew(number);
+        let (mut child, stdout) = ground.begin(&["step.started", "for set-up"]);
+        let wait = dice.below(within);
+        std::thread::sleep(Duration::from_millis(wait));
+        let family = descendants(child.id());
+        interrupt(&child);
+        let last = stdout.lines().map_while(Result::ok).last().expect("events");
+        let at = format!("{wait} ms after the start: {last}");
+        assert_eq!(child.wait().expect("ends").code(), Some(130), "{at}");
+        assert!(last.contains("\"task.ended\"") && last.contains("\"cancelled\""), "{at}");
+        until(&format!("nothing is left, {at}"), || ground.left(child.id(), &family).is_empty());
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_set_up_that_is_cancelled_as_its_workspace_starts() {
+    cancel_starts("sandbox", None, 20);
+}
+
+#[test]
+fn nothing_is_left_of_a_set_up_that_is_cancelled_as_its_container_starts() {
+    match std::env::var("SORTIE_TEST_IMAGE") {
+        Ok(image) => cancel_starts("docker", Some(image), 400),
         Err(_) => eprintln!("skipped: SORTIE_TEST_IMAGE names no image"),
     }
 }

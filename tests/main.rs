@@ -2,6 +2,7 @@
 
 mod archive;
 mod background;
+mod clock;
 mod containers;
 mod demo;
 mod env;
@@ -9,9 +10,13 @@ mod environments;
 mod input;
 mod killed;
 mod machine;
+mod managers;
 mod mirror;
+mod network;
 mod plugins;
 mod projects;
+mod reclaim;
+mod remotes;
 mod signals;
 mod support;
 mod wire;

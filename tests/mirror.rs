@@ -14,14 +14,14 @@ use crate::support::{Ran, Site, finish, shell_script};
 
 /// Serves a folder over http, on an address that no program takes for its own
 /// machine's and so past the proxy.
-struct Mirror {
-    address: SocketAddr,
+pub(crate) struct Mirror {
+    pub(crate) address: SocketAddr,
     /// The requests so far.
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Mirror {
-    fn of(folder: PathBuf) -> Self {
+    pub(crate) fn of(folder: PathBuf) -> Self {
         let listener = TcpListener::bind("127.0.0.2:0").expect("loopback has more than one address");
         let address = listener.local_addr().expect("it is bound");
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -36,7 +36,7 @@ impl Mirror {
         Self { address, seen }
     }
 
-    fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().expect("nobody panics with it").clone()
     }
 }
@@ -63,14 +63,16 @@ fn answer(mut stream: TcpStream, folder: &Path, request: &str) {
     let _ = stream.write_all(&[head.as_bytes(), &body].concat());
 }
 
+fn write(folder: &Path, name: &str, text: String) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().expect("it has one")).expect("a folder is made");
+    std::fs::write(path, text).expect("a file is written");
+}
+
 /// Puts a Python and a JavaScript package called `thing` into a folder, as
 /// indexes of the two kinds serve them.
 fn publish_things(folder: &Path, address: SocketAddr) {
-    let write = |name: &str, text: String| {
-        let path = folder.join(name);
-        std::fs::create_dir_all(path.parent().expect("it has one")).expect("a folder is made");
-        std::fs::write(path, text).expect("a file is written");
-    };
+    let write = |name: &str, text: String| write(folder, name, text);
     write("wheel/thing.py", "word = 'from the mirror'\n".into());
     write("wheel/thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n".into());
     write(
@@ -95,13 +97,29 @@ fn publish_things(folder: &Path, address: SocketAddr) {
     write("npm/thing", versions.to_string());
 }
 
+/// Puts a Rust package called `thing` into a folder, as a sparse index and the
+/// files that it leads to.
+fn publish_crate(folder: &Path, address: SocketAddr) {
+    let write = |name: &str, text: String| write(folder, name, text);
+    let manifest = "[package]\nname = \"thing\"\nversion = \"1.0.0\"\nedition = \"2021\"\n";
+    write("thing-1.0.0/Cargo.toml", manifest.into());
+    write("thing-1.0.0/src/lib.rs", "pub const WORD: &str = \"from the mirror\";\n".into());
+    run(folder, "tar", &["-czf", "thing-1.0.0.crate", "thing-1.0.0"]);
+    let sum = Command::new("sha256sum").arg(folder.join("thing-1.0.0.crate")).output().expect("it runs");
+    let sum = String::from_utf8_lossy(&sum.stdout).split(' ').next().expect("a sum").to_owned();
+    let files = format!("http://{address}/{{crate}}-{{version}}.crate");
+    write("index/config.json", json!({ "dl": files, "api": null }).to_string());
+    let entry = json!({ "name": "thing", "vers": "1.0.0", "deps": [], "cksum": sum, "features": {}, "yanked": false });
+    write("index/th/in/thing", format!("{entry}\n"));
+}
+
 fn run(folder: &Path, program: &str, arguments: &[&str]) {
     let status = Command::new(program).current_dir(folder).args(arguments).stdin(Stdio::null()).status();
     assert!(status.is_ok_and(|status| status.success()), "{program} {arguments:?}");
 }
 
 /// Without them there is nothing to try; in CI they are there.
-fn has(programs: &[&str]) -> bool {
+pub(crate) fn has(programs: &[&str]) -> bool {
     let runs = |program: &&str| {
         let found =
             Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -113,7 +131,7 @@ fn has(programs: &[&str]) -> bool {
 }
 
 /// The hosts that the package managers named.
-fn learned(ran: &Ran) -> Vec<&str> {
+pub(crate) fn learned(ran: &Ran) -> Vec<&str> {
     let event = ran
         .of_type("registries.learned")
         .next()
@@ -225,22 +243,64 @@ fn a_repository_cannot_name_a_registry_for_itself() {
 }
 
 #[test]
-fn cargo_fetches_from_nowhere_without_a_rule() {
+fn cargo_fetches_from_the_users_mirror_and_from_nowhere_without_a_rule() {
     let site = Site::empty();
-    site.write("Cargo.toml", "[package]\nname = \"x\"\nversion = \"0.0.0\"\n[dependencies]\nthing = \"1\"\n");
-    site.write("src/lib.rs", "");
+    let folder = site.path().join("mirror");
+    std::fs::create_dir(&folder).expect("a folder is made");
+    let mirror = Mirror::of(folder.clone());
+    let address = mirror.address;
+    publish_crate(&folder, address);
+    site.write(
+        "Cargo.toml",
+        "[package]\nname = \"x\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[dependencies]\nthing = \"1\"\n",
+    );
+    site.write("src/main.rs", "fn main() { println!(\"rust: {}\", thing::WORD) }\n");
     site.write(".cargo/config.toml", "[net]\nretry = 0\n");
     site.publish();
-    site.aside("config.toml", "[network]\nsetup = \"none\"\n");
-    let ran = Ran::of(&mut site.scripted(&json!({ "replies": [finish("done")] })));
-    let refused = ran.report()["refused"].as_array().expect("a list");
-    assert!(!refused.is_empty(), "{:#}\n{}", ran.report(), ran.stderr);
-    for refusal in refused {
-        assert_eq!(refusal["reason"], "the network rule of this phase is `none`");
-        assert!(
-            refusal["remedy"].as_str().is_some_and(|text| text.starts_with("`network.setup = \"")),
-            "{refusal:#}"
+    // the user's own cargo, with a home in which nothing but the mirror is set
+    let config = format!(
+        "[source.crates-io]\nreplace-with = \"mine\"\n\
+         [source.mine]\nregistry = \"sparse+http://user:hunter2@{address}/index/\"\n"
+    );
+    let home = site.path().join("cargo");
+    std::fs::create_dir(&home).expect("a folder is made");
+    std::fs::write(home.join("config.toml"), config).expect("a file is written");
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().expect("rustc runs").stdout;
+    let programs = PathBuf::from(String::from_utf8(sysroot).expect("a path").trim()).join("bin");
+    let path = std::env::var_os("PATH").expect("it is set");
+    let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&path)));
+    let path = path.expect("folders without colons");
+    let run = |rule: &str, commands: &[&str]| {
+        site.aside(
+            "config.toml",
+            format!(
+                "[network]\nsetup = \"{rule}\"\ntrusted = [\"{address}\"]\n[test]\ncommand = [\"true\"]\n"
+            ),
         );
-    }
+        let mut command = site.scripted(&shell_script(commands));
+        Ran::of(command.env("CARGO_HOME", &home).env("PATH", &path))
+    };
+
+    let ran = run("none", &[]);
+    let refused = ran.report()["refused"].as_array().expect("a list");
+    let refusal = refused.iter().find(|refusal| refusal["action"] == format!("network-connect {address}"));
+    let refusal = refusal.unwrap_or_else(|| panic!("{:#}\n{}", ran.report(), ran.stderr));
+    assert_eq!(refusal["reason"], "the network rule of this phase is `none`");
+    assert_eq!(refusal["remedy"], format!("`network.setup = \"{address}\"` in the settings would allow it"));
+    assert_eq!(refused.len(), 1, "{refused:#?}");
     assert_eq!(ran.report()["network"]["sent"], 0);
+    assert!(mirror.seen().is_empty());
+
+    let ran = run("registries", &["cargo run --offline --quiet", "env; cat ~/.cargo/config.toml"]);
+    let results = ran.tool_results();
+    assert!(
+        results.contains("rust: from the mirror"),
+        "{results}\n{:#}\n{}\n{:#?}",
+        ran.report(),
+        ran.stderr,
+        mirror.seen()
+    );
+    assert_eq!(learned(&ran), [address.to_string()], "a default that is replaced does not count");
+    assert!(!results.contains("hunter2"), "a credential is in the workspace: {results}");
+    assert!(mirror.seen().iter().all(|request| !request.to_lowercase().contains("authorization")));
 }

@@ -169,19 +169,7 @@ mod tests {
     use sortie_core::{Facts, Phase};
 
     fn event(phase: Phase, kind: ActionKind, details: Value) -> PolicyEvent {
-        let facts = Facts {
-            now: jiff::Timestamp::UNIX_EPOCH,
-            task: String::new(),
-            repository: String::new(),
-            branch: String::new(),
-            phase,
-            tool_calls: 0,
-            turns: 0,
-            input_tokens: 0,
-            output_tokens: 0,
-            elapsed_ms: 0,
-            untrusted_text: false,
-        };
+        let facts = Facts { phase, ..sortie_testing::facts() };
         let action = Action { kind, target: String::new(), details };
         PolicyEvent { id: "d1".into(), actor: "agent".into(), action, facts }
     }

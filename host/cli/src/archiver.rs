@@ -1,5 +1,10 @@
 //! Archives tasks as the settings want it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "keeps the journal's lines for the archive in a file without a name"
+)]
+
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,6 +21,7 @@ use sortie_workspace::archive::{Archives, Component, Contents, Manifest, Parts};
 use sortie_workspace::snapshot::SnapshotRules;
 
 use crate::plugins::Loaded;
+use crate::retention;
 use crate::settings::{ArchiveRules, KeepArchives, masked};
 use crate::snapshots;
 use crate::workspaces::PathRulesOf;
@@ -48,14 +54,15 @@ impl Archiver for TaskArchiver {
         let archiver = self.clone();
         let archived = tokio::task::spawn_blocking(move || {
             let archived = archiver.wanted(remains.report.outcome).then(|| archiver.write(&remains));
-            // other tasks' archives age, whatever comes of this one's
-            let removed = Archives::new(&archiver.home).enforce(archiver.rules.retention, SystemTime::now());
+            // other tasks' archives and folders age, whatever comes of this one's
+            let rules = archiver.rules.retention;
+            let removed = retention::enforce(&archiver.home, &archiver.store, rules, SystemTime::now());
             let removed = removed.unwrap_or_else(|error| {
                 tracing::warn!(%error, "archives that are to go cannot be removed");
-                Vec::new()
+                retention::Surplus::default()
             });
             // what is in it may be nowhere else
-            if archived.is_some() && removed.iter().any(|archive| archive.task == archiver.task) {
+            if archived.is_some() && removed.archives.iter().any(|archive| archive.task == archiver.task) {
                 anyhow::bail!("`archive.keep_days` and `archive.max_mb` keep no archive of it");
             }
             archived.transpose()

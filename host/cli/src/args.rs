@@ -43,10 +43,10 @@ pub(crate) enum Command {
     /// Prints the change that a task made, as a unified diff
     Diff(DiffArguments),
     /// What workspaces are made of and may reach
-    #[command(subcommand)]
+    #[command(subcommand, after_help = ENVIRONMENTS)]
     Env(EnvCommand),
     /// What is kept of tasks that ended
-    #[command(subcommand)]
+    #[command(subcommand, after_help = ARCHIVES)]
     Archive(ArchiveCommand),
     /// Enters the workspace of a task that ended, as it was kept or archived
     Shell(ShellArguments),
@@ -56,6 +56,40 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Plugin(PluginCommand),
 }
+
+const ENVIRONMENTS: &str = "\
+An environment says what a workspace is made of and how it is prepared. The first of these holds:
+  --env NAME, or environment = \"NAME\" in the settings, for [environments.NAME] there
+  [environment] in the repository's .sortie/config.toml
+  .devcontainer/devcontainer.json, with --workspace docker
+  what the manifests in the root of the repository suggest
+
+  sortie env show                    each value, and who says it
+  sortie env check --env ci          whether all of it can be had
+  sortie env build                   the set-up now, so that the next task need not
+  sortie env shell -- make test      a command in the workspace that a task would begin with
+  sortie env learn --write           have set-up reach what the last one contacted, and no more";
+
+const ARCHIVES: &str = "\
+When a task ends, its work tree, journal, change and large outputs go into an archive, and the \
+workspace is removed; [archive] in the settings says for which tasks, and for how long.
+
+  sortie archive restore task-7k2m9q to/here
+  sortie shell task-7k2m9q           enters the archived work tree, without unpacking it for good";
+
+const SHELL: &str = "\
+The workspace is the one that `--keep` left in place, else the archived one, which is removed \
+again. The policies, limits and network rule of the agent hold in it. Ends with the command's exit code.
+
+  sortie shell task-7k2m9q
+  sortie shell task-7k2m9q -- pytest -x
+  sortie shell task-7k2m9q --network all -- pip download x";
+
+const GC: &str = "\
+Removes what killed processes left (any command does); archives, folders of tasks, snapshots of set-ups and \
+mirrors that the settings do not keep; containers and images that no task and no snapshot needs; compiled \
+components that nobody used for 30 days. Tasks that run, and workspaces that somebody is \
+in, are left alone; kept ones go as archives do, `keep_days` after somebody was last in them.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -84,7 +118,8 @@ pub(crate) struct TaskArguments {
     /// The branch, tag or commit to start from [default: the repository's HEAD]
     #[arg(long, value_name = "REF")]
     pub(crate) base: Option<String>,
-    /// The branch to deliver [default: sortie/SLUG-ID]
+    /// The branch to deliver; one that is not below `sortie/` takes a rule that allows the push [default:
+    /// sortie/SLUG-ID]
     #[arg(long, value_name = "NAME")]
     pub(crate) branch: Option<String>,
     /// The model: anthropic/NAME, openai/NAME (Responses), openai-chat/NAME (Chat Completions), scripted:FILE
@@ -280,7 +315,7 @@ pub(crate) enum ArchiveCommand {
         /// Where to: a folder that is not there yet, or empty [default: the task's id, in the current folder]
         folder: Option<PathBuf>,
     },
-    /// Removes archives
+    /// Removes archives, and what is left of the tasks beside the journal: folders, with workspaces that were kept
     Rm {
         /// The tasks, such as task-7k2m9q
         #[arg(required = true)]
@@ -289,6 +324,7 @@ pub(crate) enum ArchiveCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = SHELL)]
 pub(crate) struct ShellArguments {
     /// The task, such as task-7k2m9q
     pub(crate) id: TaskId,
@@ -313,6 +349,7 @@ pub(crate) struct ShellArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = GC)]
 pub(crate) struct GcArguments {
     /// Say what would be removed, with its size, and remove nothing
     #[arg(long)]

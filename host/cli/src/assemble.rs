@@ -1,5 +1,6 @@
 //! The assembly: [`run_task`] puts a task together, in the order of its path.
 //! [`enter`] puts a workspace together over what a task left, for a person.
+//! Both stand on the same ground of settings and plugins.
 //!
 //! ```text
 //! arguments, settings      what is wanted
@@ -13,38 +14,41 @@
 //!   -> orchestrator        leads the task through its phases
 //! ```
 
+mod ground;
+mod visit;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sortie_agent::{Journal as _, Meter, TaskFacts};
-use sortie_core::action::WorkspaceCreate;
+use sortie_core::TaskId;
 use sortie_core::event::{Event, Report};
 use sortie_core::secret::Secret;
 use sortie_core::text::one_line;
-use sortie_core::{Actor, Phase, TaskId};
-use sortie_delivery::{Source, TaskRepository, branch_name, check_branch_name};
-use sortie_environment::Environment;
+use sortie_delivery::{Mirrors, Source, TaskRepository, branch_name, check_branch_name};
+use sortie_environment::check_secrets;
 use sortie_orchestrator::{
-    Adopt as _, Listener, Parts, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun, Until,
+    Listener, Parts, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun, Until,
 };
-use sortie_policy::ports::{ErrorCode, Files, NetworkMeter, Workspace, WorkspaceSpec, Workspaces as _};
-use sortie_policy::{Approver, Chain, Defaults, FactsSource, Gate, Link, Registries};
+use sortie_policy::ports::{Files, NetworkMeter};
+use sortie_policy::{Approver, Chain, Defaults, FactsSource, Gate};
 use sortie_workspace::files::WorkFiles;
 use sortie_workspace::sandbox::Owner;
 use sortie_workspace::snapshot::Snapshots;
 use tokio_util::sync::CancellationToken;
 
-use crate::adopt::{Adopter, Repository};
 use crate::archiver::{TaskArchiver, components};
 use crate::args::TaskArguments;
 use crate::exit::Failure;
 use crate::home::Places;
-use crate::plugins::{self, Policy, Sinks};
-use crate::print;
 use crate::secret;
-use crate::settings::{read_file, resolve, shown};
+use crate::settings::Resolved;
 use crate::tools::Toolshop;
-use crate::workspaces::{Backends, PathRulesOf, SANDBOX, bounds};
+use crate::workspaces::{SANDBOX, bounds};
+
+use ground::{Ground, Guarded};
+
+pub(crate) use visit::{Entered, Visit, enter};
 
 /// Uncommitted files that are named.
 const UNCOMMITTED: usize = 10;
@@ -79,43 +83,24 @@ pub(crate) async fn run_task(
     let Request { prompt, arguments, cwd, listener, approver, cancel, until } = request;
 
     // what is wanted
-    let user = read_file(&places.user_settings)?;
-    let organisation = read_file(&places.organisation_settings)?;
-    let settings = resolve(&arguments, &user, &organisation)?;
     let source = Source::parse(arguments.repo.as_deref().unwrap_or("."), &cwd)
         .map_err(|error| Failure::usage(error.to_string()))?;
     let id = TaskId::random();
     let branch = arguments.branch.clone().unwrap_or_else(|| branch_name(&prompt, &id));
     check_branch_name(&branch).map_err(|error| Failure::usage(error.to_string()))?;
 
-    // the policies and tools
-    let sinks = Sinks::default();
-    let plugin_host = plugins::host(places, &sinks)?;
-    let wanted = plugins::wanted(&user, &organisation)?;
-    let registries = Registries::default();
-    let from_repository = Arc::new(Repository::new(registries.clone()));
-    let path_rules = PathRulesOf::new(&wanted, &from_repository);
-    let tests = plugins::tests_of(&wanted);
-    let shown_settings = shown(&settings, &wanted);
-    let loaded = plugins::load(&plugin_host, wanted).await?;
-    let components = components(&loaded);
+    // the settings, the policies and tools
+    let mut ground = Ground::lay(places, &arguments).await?;
+    let components = components(&ground.loaded);
 
     // the journal, and with it the gate: from here on every effect takes a permit
     let store = Arc::new(Store::open(&places.home)?);
     let blobs = TaskFolder::place(&places.home, &id).join("blobs");
     let journal = TaskJournal::new(Arc::clone(&store), id.clone(), blobs, listener)?;
-    sinks.attach(journal.clone());
     let facts = TaskFacts { task: id.to_string(), repository: source.masked(), branch: branch.clone() };
     let meter = Arc::new(Meter::new(facts));
-    let defaults = Defaults {
-        repository: source.masked(),
-        provider: settings.model.provider().name().into(),
-        setup_network: settings.setup_network.clone(),
-        agent_network: settings.agent_network.clone(),
-        registries,
-    };
-    let policies = chain(loaded.policies, &sinks, &from_repository);
-    let gate = gate(policies, defaults, &meter, &journal, approver);
+    let gate = ground.gate(source.masked(), &meter, &journal, approver);
+    let settings = &ground.settings;
 
     // the model: a missing key is found before the task exists
     let environment = sortie_model::Environment::from_process();
@@ -123,7 +108,7 @@ pub(crate) async fn run_task(
         sortie_model::connect(&settings.model, &environment, settings.model_options.clone(), gate.seal())
             .map_err(|error| Failure::usage(error.to_string()))?;
 
-    let secrets = bound(settings.environment.as_ref())?;
+    let secrets = bound(settings)?;
 
     // the task exists
     let owner = Owner::current();
@@ -163,32 +148,18 @@ pub(crate) async fn run_task(
         owner: Some(owner),
         build_output: sortie_delivery::BUILD_OUTPUT.iter().map(ToString::to_string).collect(),
         environment: Vec::new(),
-        mirrors: Some(sortie_delivery::Mirrors::new(&places.home)),
+        mirrors: settings.mirrors.map(|bounds| Mirrors::bounded(&places.home, bounds)),
         seal: gate.seal(),
         cancel: cancel.clone(),
     })?);
     let network = Arc::new(NetworkMeter::new(Some(settings.network_bytes)));
-    let workspaces = Backends {
-        gate: Arc::clone(&gate),
-        meter: Arc::clone(&meter),
-        journal: journal.clone(),
-        files: Arc::clone(&files),
-        settings: settings.workspace.clone(),
-        trusted: settings.trusted.clone(),
-        network: Arc::clone(&network),
-        path_rules: path_rules.clone(),
-        hidden: vec![places.home.clone()],
-        home: places.home.clone(),
-    };
+    let guarded = Guarded { gate, meter, journal, files, network };
+    let workspaces = ground.backends(&guarded, places);
+    let adopt = ground.adopter(&guarded, true);
+    let Guarded { gate, meter, journal, files, network } = guarded;
+    let Ground { settings, shown, sinks, plugin_host, tests, loaded, from_repository, path_rules, .. } =
+        ground;
     let backend = settings.workspace.backend.clone().unwrap_or_else(|| SANDBOX.into());
-    let adopt = Adopter {
-        gate: Arc::clone(&gate),
-        files: Arc::clone(&files),
-        host: plugin_host.clone(),
-        sinks: sinks.clone(),
-        repository: Arc::clone(&from_repository),
-        wants_devcontainer: settings.environment.is_none(),
-    };
     let tools = Toolshop {
         loaded: loaded.tools,
         host: plugin_host,
@@ -215,7 +186,7 @@ pub(crate) async fn run_task(
         branch: branch.clone(),
         workspace: backend.clone(),
         components,
-        settings: shown_settings,
+        settings: shown,
     };
 
     // the task, phase by phase
@@ -258,17 +229,12 @@ pub(crate) async fn run_task(
     Ok(report?)
 }
 
-/// The secrets that an environment binds, read from where it says.
-fn bound(environment: Option<&Environment>) -> anyhow::Result<Vec<(String, Secret)>> {
-    let secrets = environment.map(|environment| &environment.secrets).into_iter().flatten();
+/// The secrets that the environment binds, read from where it says.
+fn bound(settings: &Resolved) -> anyhow::Result<Vec<(String, Secret)>> {
+    let Some(environment) = &settings.environment else { return Ok(Vec::new()) };
+    check_secrets(environment, &settings.install).map_err(|error| Failure::usage(error.to_string()))?;
+    let secrets = environment.secrets.iter();
     secrets.map(|(name, source)| Ok((name.clone(), secret::read(name, source)?))).collect()
-}
-
-/// The policies in order, the repository's among them.
-fn chain(policies: Vec<Policy>, sinks: &Sinks, from_repository: &Arc<Repository>) -> Chain {
-    let mut links: Vec<Link> = policies.into_iter().map(|policy| policy.link(sinks)).collect();
-    links.push(from_repository.link());
-    Chain::new(links)
 }
 
 /// The one gate of a task, or of a person in its workspace.
@@ -283,119 +249,4 @@ fn gate(
     #[expect(clippy::disallowed_methods, reason = "gates are made here and nowhere else")]
     let gate = Gate::new(policies, defaults, facts, Arc::new(journal.clone()), approver);
     Arc::new(gate)
-}
-
-/// A person who wants into what a task left.
-pub(crate) struct Visit<'a> {
-    /// The task.
-    pub(crate) task: TaskRecord,
-    /// Its folder, locked, with work tree and home.
-    pub(crate) folder: &'a TaskFolder,
-    /// What was said on the command line; `workspace` names the backend.
-    pub(crate) arguments: TaskArguments,
-    /// The image that the task's container began from, by id.
-    pub(crate) image_id: Option<String>,
-    /// Is asked where a policy asks.
-    pub(crate) approver: Arc<dyn Approver>,
-}
-
-/// A workspace that runs, and what its commands need.
-pub(crate) struct Entered {
-    pub(crate) gate: Arc<Gate>,
-    pub(crate) journal: TaskJournal,
-    pub(crate) workspace: Arc<dyn Workspace>,
-}
-
-/// Starts a workspace over the folders of a task that nobody works on, under
-/// the policies and limits that hold now and the network rule of the agent.
-///
-/// # Errors
-/// If settings or plugins are wrong, a policy refuses it, or it cannot start.
-pub(crate) async fn enter(places: &Places, visit: Visit<'_>) -> anyhow::Result<Entered> {
-    let Visit { task, folder, mut arguments, image_id, approver } = visit;
-    let user = read_file(&places.user_settings)?;
-    let organisation = read_file(&places.organisation_settings)?;
-    // no model is asked
-    arguments.model = Some("scripted:none".into());
-    let settings = resolve(&arguments, &user, &organisation)?;
-    let has_images = settings.workspace.backend.as_deref().is_some_and(|backend| backend != SANDBOX);
-    let sinks = Sinks::default();
-    let plugin_host = plugins::host(places, &sinks)?;
-    let wanted = plugins::wanted(&user, &organisation)?;
-    let registries = Registries::default();
-    let from_repository = Arc::new(Repository::new(registries.clone()));
-    let path_rules = PathRulesOf::new(&wanted, &from_repository);
-    let loaded = plugins::load(&plugin_host, wanted).await?;
-
-    let store = Arc::new(Store::open(&places.home)?);
-    let journal = TaskJournal::new(store, task.id.clone(), folder.blobs(), Box::new(|_| {}))?;
-    sinks.attach(journal.clone());
-    let meter = Arc::new(Meter::new(TaskFacts {
-        task: task.id.to_string(),
-        repository: task.repository.clone(),
-        branch: task.branch,
-    }));
-    meter.enter(Phase::Work);
-    let defaults = Defaults {
-        repository: task.repository,
-        provider: settings.model.provider().name().into(),
-        setup_network: settings.setup_network.clone(),
-        agent_network: settings.agent_network.clone(),
-        registries,
-    };
-    let gate = gate(chain(loaded.policies, &sinks, &from_repository), defaults, &meter, &journal, approver);
-    let owner = Owner::current();
-    let owner = (owner.uid, owner.gid);
-    let files: Arc<dyn Files> = Arc::new(WorkFiles::new(&folder.work_tree(), gate.seal(), Some(owner))?);
-    let adopt = Adopter {
-        gate: Arc::clone(&gate),
-        files: Arc::clone(&files),
-        host: plugin_host,
-        sinks,
-        repository: Arc::clone(&from_repository),
-        wants_devcontainer: settings.environment.is_none() && has_images,
-    };
-    // all that they could do is tighten, and a person may want in because they are wrong
-    let adopted = adopt.adopt(settings.limits).await.map_err(|error| {
-        print::tell(format_args!("the repository's own settings do not hold here: {error}"));
-    });
-    let environment = settings.environment.or_else(|| adopted.ok()?.environment).unwrap_or_default();
-    let workspaces = Backends {
-        gate: Arc::clone(&gate),
-        meter,
-        journal: journal.clone(),
-        files,
-        settings: settings.workspace.clone(),
-        trusted: settings.trusted.clone(),
-        network: Arc::new(NetworkMeter::new(Some(settings.network_bytes))),
-        path_rules,
-        hidden: vec![places.home.clone()],
-        home: places.home.clone(),
-    };
-    let mut create = WorkspaceCreate {
-        backend: settings.workspace.backend.unwrap_or_else(|| SANDBOX.into()),
-        image: settings.workspace.image,
-        image_id,
-        services: if has_images { environment.services } else { Vec::new() },
-        setup_network: gate.defaults().setup_network.to_string(),
-        agent_network: gate.defaults().agent_network.to_string(),
-        ..WorkspaceCreate::default()
-    };
-    let spec = WorkspaceSpec {
-        work_tree: folder.work_tree(),
-        home: folder.home(),
-        variables: environment.variables.into_iter().collect(),
-        ..WorkspaceSpec::default()
-    };
-    if create.image_id.is_some() {
-        let permit = gate.permit(&Actor::User, create.clone()).await.map_err(Failure::refused)?;
-        let identified = workspaces.identify(permit, &spec).await;
-        if identified.is_err_and(|error| error.code == ErrorCode::NotFound) {
-            print::tell("the image that set-up made is gone: this container begins from the one below it");
-            create.image_id = None;
-        }
-    }
-    let permit = gate.permit(&Actor::User, create).await.map_err(Failure::refused)?;
-    let workspace = workspaces.create(permit, spec).await?;
-    Ok(Entered { gate, journal, workspace })
 }

@@ -20,12 +20,12 @@ use crate::sweep;
 /// Runs a command and says with which code to end.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let places = Places::from_environment()?;
-    if !matches!(arguments.command, Command::Gc(_)) {
-        let swept = sweep::left_over(&places);
-        tracing::debug!(?swept, "cleared up after hosts that were killed");
-    }
     // two workers: the work is waiting, and each worker's stacks and caches count against the task's memory
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    if !matches!(arguments.command, Command::Gc(_)) {
+        let swept = runtime.block_on(sweep::left_over(&places));
+        tracing::debug!(?swept, "cleared up after hosts that were killed");
+    }
     let exit = runtime.block_on(async {
         match arguments.command {
             Command::Run(arguments) => run::run(&places, *arguments).await,

@@ -88,7 +88,9 @@ fn of_run_error(error: &RunError) -> Exit {
         {
             Exit::Usage
         }
-        RunError::Agent(AgentError::Model(ModelError::Unauthorised { .. })) => Exit::Usage,
+        RunError::Agent(AgentError::Model(ModelError::Unauthorised { .. })) | RunError::NoSetUp(_) => {
+            Exit::Usage
+        }
         RunError::Refused(_) => Exit::Refused,
         RunError::Cancelled => Exit::Cancelled,
         _ => Exit::Platform,

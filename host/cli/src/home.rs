@@ -49,11 +49,9 @@ impl Places {
         };
         let organisation_settings = std::env::var_os("SORTIE_ORG_CONFIG")
             .map_or_else(|| PathBuf::from("/etc/sortie/config.toml"), PathBuf::from);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&home)
-            .with_context(|| format!("cannot make the state folder `{}`", home.display()))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&home).with_context(|| {
+            format!("cannot make the state folder `{}`; SORTIE_HOME can name another", home.display())
+        })?;
         check_private(&home)?;
         let component_cache =
             std::env::var_os("SORTIE_CACHE").map_or_else(|| home.join("cache/components"), PathBuf::from);

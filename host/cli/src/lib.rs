@@ -14,6 +14,8 @@ mod exit;
 mod home;
 mod plugins;
 mod print;
+mod reclaim;
+mod retention;
 mod secret;
 mod settings;
 mod signals;

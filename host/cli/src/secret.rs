@@ -24,6 +24,12 @@ pub(crate) fn read(name: &str, source: &SecretSource) -> anyhow::Result<Secret> 
             std::env::VarError::NotUnicode(_) => failed(format!("the variable `{variable}` is not UTF-8")),
         })?,
         SecretSource::File(path) => {
+            // what is none may never end, or not begin
+            let is_file =
+                std::fs::metadata(path).map_err(|error| failed(format!("`{path}`: {error}")))?.is_file();
+            if !is_file {
+                return Err(failed(format!("`{path}` is no file")));
+            }
             let mut text = String::new();
             let read = File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut text));
             read.map_err(|error| failed(format!("`{path}`: {error}")))?;
@@ -58,5 +64,18 @@ mod tests {
         assert!(error.ends_with("longer than 64 KiB") && !error.contains("xx"), "{error}");
         std::fs::remove_file(&path).expect("is removed");
         assert!(read("T", &source).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_not_waited_for_at_a_pipe() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("pipe");
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, 0o600.into(), 0).expect("is made");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let source = SecretSource::File(path.display().to_string());
+        std::thread::spawn(move || sender.send(read("T", &source).expect_err("it is none").to_string()));
+        let error = receiver.recv_timeout(std::time::Duration::from_secs(60)).expect("it ends");
+        assert!(error.ends_with("is no file"), "{error}");
     }
 }

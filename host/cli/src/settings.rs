@@ -17,4 +17,4 @@ pub(crate) use file::{
 };
 pub(crate) use masked::{masked, shown};
 pub(crate) use repository::{PATH as REPOSITORY_PATH, RepositorySettings};
-pub(crate) use resolved::{ArchiveRules, Resolved, archive, install, plugins, resolve, snapshots};
+pub(crate) use resolved::{ArchiveRules, Resolved, archive, install, mirrors, plugins, resolve, snapshots};

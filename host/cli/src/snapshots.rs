@@ -10,24 +10,28 @@ use sortie_workspace::snapshot::{SnapshotRules, Snapshots};
 /// Returns how many there were.
 pub(crate) async fn enforce(home: &Path, rules: SnapshotRules) -> usize {
     let snapshots = Snapshots::new(home, None);
+    let mut images = Vec::new();
     let mut removed = 0;
     for one in snapshots.superfluous(rules, SystemTime::now()) {
-        if !snapshots.remove(&one.key) {
-            continue;
+        if snapshots.remove(&one.key) {
+            removed += 1;
+            images.extend(one.about.image);
         }
-        removed += 1;
-        if let Some(image) = &one.about.image
-            && let Err(error) = remove_image(image).await
-        {
-            // `sortie gc` finds it: no snapshot has its key any more
-            tracing::warn!(error, image, "the image of a snapshot is not removed");
+    }
+    // `sortie gc` finds those that stay: no snapshot has their keys any more
+    if !images.is_empty() {
+        match Engine::connect().await {
+            Ok(engine) => remove_images(&engine, &images).await,
+            Err(error) => tracing::warn!(%error, "images of snapshots are not removed"),
         }
     }
     removed
 }
 
-/// Removes an image, by name or id, if there is one.
-pub(crate) async fn remove_image(image: &str) -> Result<(), String> {
-    let engine = Engine::connect().await.map_err(|error| error.to_string())?;
-    engine.remove_image(image).await.map_err(|error| error.to_string())
+async fn remove_images(engine: &Engine, images: &[String]) {
+    for image in images {
+        if let Err(error) = engine.remove_image(image).await {
+            tracing::warn!(%error, image, "the image of a snapshot is not removed");
+        }
+    }
 }

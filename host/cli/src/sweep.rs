@@ -17,10 +17,12 @@ use rustix::fs::{FlockOperation, flock};
 use sortie_orchestrator::TaskFolder;
 use sortie_workspace::archive::Archives;
 use sortie_workspace::disk::Quota;
+use sortie_workspace::remove_tree;
 use sortie_workspace::sandbox;
 use sortie_workspace::snapshot::Snapshots;
 
 use crate::home::Places;
+use crate::reclaim;
 
 /// How long the compiled code of a component is kept that nobody uses.
 pub(crate) const UNUSED: Duration = Duration::from_secs(30 * 86_400);
@@ -32,6 +34,8 @@ pub(crate) struct Swept {
     archives: usize,
     /// Tasks in whose folders something temporary lay.
     tasks: usize,
+    /// Workspaces that were root's.
+    reclaimed: usize,
     /// Scratch folders.
     scratch: usize,
     /// Cgroups.
@@ -50,6 +54,7 @@ impl Swept {
         BTreeMap::from([
             ("half-written archives", self.archives),
             ("task folders with temporary files", self.tasks),
+            ("workspaces that were root's", self.reclaimed),
             ("scratch folders", self.scratch),
             ("cgroups", self.cgroups),
             ("half-written snapshots", self.snapshots),
@@ -64,8 +69,10 @@ impl Swept {
 }
 
 /// Removes what killed hosts left.
-pub(crate) fn left_over(places: &Places) -> Swept {
+pub(crate) async fn left_over(places: &Places) -> Swept {
     Swept {
+        // first, or what is root's cannot be cleared up
+        reclaimed: reclaim::from_root(places).await,
         archives: Archives::new(&places.home).sweep(),
         tasks: TaskFolder::sweep(&places.home),
         scratch: Scratch::sweep(&places.home),
@@ -116,7 +123,7 @@ impl Scratch {
         let entries = fs::read_dir(home.join("scratch")).into_iter().flatten().flatten();
         let is_abandoned = |path: &PathBuf| {
             let Ok(lock) = File::open(path) else { return false };
-            flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && fs::remove_dir_all(path).is_ok()
+            flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && remove_tree(path).is_ok()
         };
         entries.map(|entry| entry.path()).filter(is_abandoned).count()
     }
@@ -125,7 +132,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // what stays is found by the next sweep
-        drop(fs::remove_dir_all(&self.path));
+        drop(remove_tree(&self.path));
     }
 }
 

@@ -4,6 +4,8 @@
 pub(crate) mod bounds;
 mod host_identity;
 mod path_rules;
+mod running;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,14 +22,13 @@ use sortie_core::network::HostPattern;
 use sortie_core::secret::Secret;
 use sortie_orchestrator::{TaskFolder, TaskJournal};
 use sortie_policy::ports::{
-    Background, Commands, ErrorCode, Files, Identity, NetworkMeter, PortError, Workspace, WorkspaceLimits,
-    WorkspaceSpec, Workspaces,
+    ErrorCode, Files, Identity, NetworkMeter, PortError, Workspace, WorkspaceLimits, WorkspaceSpec,
+    Workspaces,
 };
 use sortie_policy::{FactsSource, Gate, Permit};
 use sortie_workspace::Isolated;
-use sortie_workspace::commands::{BackgroundWatch, CommandLimits, WorkspaceCommands};
-use sortie_workspace::container::{BuildConfig, Container, ContainerConfig, Engine};
-use sortie_workspace::disk::DiskWatch;
+use sortie_workspace::commands::{CommandLimits, WorkspaceCommands};
+use sortie_workspace::container::{BuildConfig, Container, ContainerConfig, Engine, Tell};
 use sortie_workspace::egress::{AddressDialer, Proxy, ProxyLimits, Reach};
 use sortie_workspace::registries;
 use sortie_workspace::sandbox::{Limits, Sandbox, SandboxConfig, Toolchains};
@@ -38,6 +39,8 @@ use crate::settings::WorkspaceSettings;
 
 use host_identity::host_identity;
 use path_rules::{PathRules, Paths};
+use running::{Running, Watch};
+use variables::proxy_variables;
 
 /// How old a container has to be that was made and not started: one takes a moment.
 const ABANDONED: Duration = Duration::from_secs(120);
@@ -222,7 +225,7 @@ impl Workspaces for Backends {
         let commands = disks.iter().fold(commands, |commands, disk| commands.with_disk(disk.reached()));
         Ok(Arc::new(Running {
             isolated,
-            _disks: disks,
+            disks,
             proxy,
             commands: Arc::new(commands),
             files: Arc::clone(&self.files),
@@ -267,7 +270,8 @@ impl Backends {
     }
 
     async fn engine(&self) -> Result<Engine, PortError> {
-        Engine::connect().await.map_err(unavailable)
+        let engine = Engine::connect().await.map_err(unavailable)?;
+        Ok(engine.leaving(bounds::disk(&self.settings).free))
     }
 
     fn owner(&self) -> String {
@@ -340,21 +344,24 @@ impl Backends {
         paths: Paths,
     ) -> ContainerConfig {
         let beside = spec.work_tree.parent().unwrap_or(Path::new("/"));
+        let journal = self.journal.clone();
         ContainerConfig {
-            image,
             task: self.meter.facts().task,
             owner: self.owner(),
-            init: sortie_bundle::init().into(),
-            folder: beside.join("container"),
-            work_tree: spec.work_tree.clone(),
-            home: spec.home.clone(),
             masks: paths.masks,
             read_only: paths.read_only,
             certificates: certificates(),
             limits: tightened(limits(&self.settings), spec.limits),
+            disk: bounds::disk(&self.settings),
+            tell: Tell::new(move |text| journal.append(Event::Warning { text })),
             stage,
-            root: false,
-            services: Vec::new(),
+            ..ContainerConfig::new(
+                image,
+                sortie_bundle::init(),
+                beside.join("container"),
+                spec.work_tree.clone(),
+                spec.home.clone(),
+            )
         }
     }
 
@@ -398,77 +405,6 @@ impl Backends {
 
 fn unavailable(error: impl std::fmt::Display) -> PortError {
     PortError::new(ErrorCode::Unavailable, error.to_string())
-}
-
-/// How programs are told of the proxy; the lower-case names are curl's and
-/// older tools'.
-fn proxy_variables(services: &[String]) -> impl Iterator<Item = (String, String)> {
-    let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
-    let to_proxy = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
-    let to_proxy = to_proxy.map(|name| (name.to_owned(), proxy.clone()));
-    let here = ["localhost", "127.0.0.1", "::1"];
-    let here: Vec<_> = here.into_iter().chain(services.iter().map(String::as_str)).collect();
-    let past_it = ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), here.join(",")));
-    to_proxy.into_iter().chain(past_it).chain(java_variables())
-}
-
-/// Java does not look at the variables of everybody else. Maven's client from
-/// version 3.9 on has to be told to look at these, too.
-fn java_variables() -> impl Iterator<Item = (String, String)> {
-    let to_proxy = |scheme| format!("-D{scheme}.proxyHost=127.0.0.1 -D{scheme}.proxyPort={PROXY_PORT}");
-    let options = format!("{} {}", to_proxy("http"), to_proxy("https"));
-    let maven = format!("{options} -Daether.connector.http.useSystemProperties=true");
-    [("MAVEN_OPTS".to_owned(), maven), ("GRADLE_OPTS".to_owned(), options)].into_iter()
-}
-
-/// Writes down what runs in the background.
-struct Watch(TaskJournal);
-
-impl BackgroundWatch for Watch {
-    fn started(&self, command: &Background) {
-        let Background { id, command, .. } = command.clone();
-        self.0.append(Event::ProcessStarted { id, command });
-    }
-
-    fn ended(&self, command: &Background) {
-        let Background { id, command, age, exit } = command.clone();
-        let ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        let exit = exit.map(|exit| exit.to_string()).unwrap_or_default();
-        self.0.append(Event::ProcessEnded { id, command, ms, exit });
-    }
-}
-
-struct Running {
-    isolated: Box<dyn Isolated>,
-    /// End what fills the disk, until they are dropped.
-    _disks: Vec<DiskWatch>,
-    proxy: Proxy,
-    commands: Arc<WorkspaceCommands>,
-    files: Arc<dyn Files>,
-}
-
-#[async_trait]
-impl Workspace for Running {
-    fn commands(&self) -> Arc<dyn Commands> {
-        Arc::clone(&self.commands) as Arc<dyn Commands>
-    }
-
-    fn files(&self) -> Arc<dyn Files> {
-        Arc::clone(&self.files)
-    }
-
-    async fn commit(&self, name: &str) -> Result<Option<String>, PortError> {
-        self.isolated.commit(name, IMAGE_MAX).await.map_err(unavailable)
-    }
-
-    async fn search_root(&self, needles: &[Vec<u8>]) -> Result<Vec<String>, PortError> {
-        self.isolated.search_root(needles).await.map_err(unavailable)
-    }
-
-    async fn stop(&self) {
-        self.isolated.stop().await;
-        self.proxy.stop().await;
-    }
 }
 
 #[cfg(test)]

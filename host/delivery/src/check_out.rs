@@ -1,5 +1,7 @@
 //! Writing the base commit into the work tree, before any command runs there.
 
+#![expect(clippy::disallowed_methods, reason = "keeps the folder of a checkout in the host's own repository")]
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;

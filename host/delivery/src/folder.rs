@@ -5,6 +5,11 @@
 //! resolve, hence nothing that a swapped link could lead astray. A folder that
 //! is moved away while it is read is still one that the workspace could move.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "writes the checkout of a fetch that was permitted, beneath the work tree"
+)]
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;

@@ -45,6 +45,8 @@ const SETTINGS: &[&str] = &[
     "push.gpgSign=false",
     "gc.auto=0",
     "maintenance.auto=false",
+    // a permit is for one place: the user's credentials for another would be the remote's to spend
+    "http.followRedirects=false",
     "http.lowSpeedLimit=1000",
     "http.lowSpeedTime=60",
     // old histories have these; they are about dates and names, not about files

@@ -50,7 +50,7 @@ pub struct Mirrors {
 }
 
 /// How much of mirrors is kept, and how long one is waited for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MirrorBounds {
     /// How long one is kept that no task used.
     pub unused: Duration,
@@ -116,8 +116,7 @@ impl Mirrors {
                 }
                 Ok(served)
             }
-            // these come from the remote or the user, and would come again
-            Err(error) if matches!(error.code, ErrorCode::Cancelled | ErrorCode::Denied) => Err(error),
+            Err(error) if would_come_again(&error) => Err(error),
             Err(_) => Ok(Served::Not),
         }
     }
@@ -166,8 +165,12 @@ impl Visit<'_> {
         }
         let id = self.make().await?;
         lock.hold(Hold::Shared, wait, cancel).await?;
-        self.take(id).await?;
-        Ok(Served::Fetched { was_damaged: is_kept })
+        match self.take(id).await {
+            Ok(()) => Ok(Served::Fetched { was_damaged: is_kept }),
+            Err(error) if error.code == ErrorCode::Cancelled => Err(error),
+            // the remote gave it: whatever this is, such as a Git that trusts nothing in this folder, is ours
+            Err(_) => Ok(Served::Not),
+        }
     }
 
     async fn standing(&self) -> Result<Standing, PortError> {
@@ -195,7 +198,7 @@ impl Visit<'_> {
                 }
                 Ok(Some(id))
             }
-            Err(error) if matches!(error.code, ErrorCode::Cancelled | ErrorCode::Denied) => Err(error),
+            Err(error) if would_come_again(&error) => Err(error),
             Err(_) => Ok(None),
         }
     }
@@ -228,6 +231,12 @@ impl Visit<'_> {
     fn git(&self, directory: PathBuf) -> Git {
         Git { directory, ..self.task.clone() }
     }
+}
+
+/// Whether it comes from the remote or the user, and not from the mirror: to
+/// try again would take as long, and end as this did.
+fn would_come_again(error: &PortError) -> bool {
+    matches!(error.code, ErrorCode::Cancelled | ErrorCode::Denied | ErrorCode::Timeout)
 }
 
 async fn blocking<T: Send + 'static>(

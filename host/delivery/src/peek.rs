@@ -1,15 +1,21 @@
 //! The files of a commit of a local repository, without a task: what
 //! `sortie env` reads.
 
+use std::path::Path;
+
 use git2::{ObjectType, Oid, Repository, RepositoryOpenFlags, TreeWalkMode, TreeWalkResult};
 use sortie_core::text::one_line;
 use sortie_policy::ports::{ErrorCode, PortError};
 
-use crate::source::{Address, Source};
+use crate::remote::Wanted;
+use crate::source::{Address, Source, patiently};
 use crate::tree::unreadable;
 
 /// Entries that are looked at in search of a file.
 const MOST_ENTRIES: usize = 100_000;
+/// Bytes of the longest path of a folder that is looked into: libgit2 goes
+/// down by a call a folder, and a small repository can nest many.
+const LONGEST_PATH: usize = 4096;
 /// The bits of a mode that say what an entry is, and what they are for a file.
 const KIND: i32 = 0o170_000;
 const FILE: i32 = 0o100_000;
@@ -27,26 +33,19 @@ impl Peek {
     /// on this machine.
     ///
     /// # Errors
-    /// `NotFound` if there is no such commit, `Unavailable` if the repository
-    /// cannot be read.
+    /// `Invalid` if `reference` cannot be a base, `NotFound` if there is no
+    /// such commit, `Unavailable` if the repository cannot be read.
     pub fn at(source: &Source, reference: Option<&str>) -> Result<Option<Self>, PortError> {
         let Address::Local(folder) = source.fetch_address() else { return Ok(None) };
-        let flags = RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
-        let none: [&std::path::Path; 0] = [];
-        let repository = Repository::open_ext(folder, flags, none).map_err(unreadable)?;
-        let name = reference.unwrap_or("HEAD");
-        let (commit, tree) = {
-            let not_found = |_| {
-                let name = one_line(name, 100);
-                PortError::new(ErrorCode::NotFound, format!("`{name}` is no commit of {source}"))
-            };
-            let commit = repository
-                .revparse_single(name)
-                .and_then(|found| found.peel_to_commit())
-                .map_err(not_found)?;
-            (commit.id(), commit.tree_id())
-        };
-        Ok(Some(Self { repository, commit, tree }))
+        let (folder, wanted) = (folder.clone(), Wanted::parse(reference)?);
+        let looked = patiently(move || look(&folder, &wanted)).unwrap_or_else(|| {
+            let text = format!("reading {source} does not end; hint: look for a fifo among its files");
+            Err(PortError::new(ErrorCode::Unavailable, text))
+        });
+        looked?.map(Some).ok_or_else(|| {
+            let name = one_line(reference.unwrap_or("HEAD"), 100);
+            PortError::new(ErrorCode::NotFound, format!("`{name}` is no commit of {source}"))
+        })
     }
 
     /// The commit, in hexadecimal.
@@ -104,6 +103,9 @@ impl Peek {
         let (mut seen, mut found) = (0, false);
         let walked = tree.walk(TreeWalkMode::PreOrder, |folder, entry| {
             seen += 1;
+            if folder.len() > LONGEST_PATH {
+                return TreeWalkResult::Skip;
+            }
             let Ok(name) = entry.name() else { return TreeWalkResult::Skip };
             let is_file = entry.kind() == Some(ObjectType::Blob) && entry.filemode() & KIND == FILE;
             if is_file && wanted(&format!("{folder}{name}")) {
@@ -127,4 +129,20 @@ impl Peek {
         let object = objects.read(id).map_err(unreadable)?;
         Ok(Some(object.data().to_vec()))
     }
+}
+
+/// The commit of a base, chosen as a fetch chooses it.
+fn look(folder: &Path, wanted: &Wanted) -> Result<Option<Peek>, PortError> {
+    let flags = RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
+    let none: [&Path; 0] = [];
+    let repository = Repository::open_ext(folder, flags, none).map_err(unreadable)?;
+    let found = match wanted {
+        Wanted::Commit(id) => repository.find_object(*id, None).and_then(|found| found.peel_to_commit()).ok(),
+        Wanted::References(names) => {
+            let mut there = names.iter().filter_map(|name| repository.find_reference(name).ok());
+            there.next().and_then(|found| found.peel_to_commit().ok())
+        }
+    };
+    let ids = found.map(|commit| (commit.id(), commit.tree_id()));
+    Ok(ids.map(|(commit, tree)| Peek { repository, commit, tree }))
 }

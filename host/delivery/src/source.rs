@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use address::Address;
 #[cfg(test)]
 pub(crate) use address::Credentials;
-pub(crate) use local::LocalRepository;
+pub(crate) use local::{LocalRepository, patiently};
 use sortie_core::text::one_line;
 
 /// A repository to work on: a URL, or a folder of this machine.

@@ -7,6 +7,7 @@
 //! repository's text is hostile: it is bounded and checked before it counts.
 
 mod check;
+mod choice;
 mod detect;
 mod devcontainer;
 mod table;
@@ -19,6 +20,7 @@ use sortie_core::action::{ImageBuild, Service};
 use sortie_core::network::NetworkRule;
 
 pub use check::Invalid;
+pub use choice::{Choice, Install, NoSetUp, Offers, Said, Source, check_secrets};
 pub use detect::{Detected, PYTEST, Step, detect, is_python, is_requirements};
 pub use devcontainer::{DEVCONTAINER_BYTES, DEVCONTAINERS, devcontainer};
 pub use table::{OperatorTable, RepositoryTable, Table, WantedSecrets};
@@ -121,7 +123,7 @@ pub enum SecretSource {
 
 /// What commands may use up at most; none for what holds anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct EnvironmentLimits {
     /// Megabytes (2^20 bytes) of memory.
     pub memory_mb: Option<u64>,
@@ -137,7 +139,7 @@ pub struct EnvironmentLimits {
 
 /// How tests are run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct EnvironmentTest {
     /// Program and arguments.
     pub command: Vec<String>,

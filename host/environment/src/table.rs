@@ -22,7 +22,7 @@ pub type RepositoryTable = Table<WantedSecrets>;
 
 /// An environment as it is written. Every key may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct Table<S: Default> {
     image: Option<String>,
     build: Option<ImageBuild>,
@@ -41,7 +41,7 @@ pub struct Table<S: Default> {
 
 /// `[environment.network]`
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 struct NetworkTable {
     setup: Option<NetworkRule>,
     agent: Option<NetworkRule>,

@@ -23,12 +23,16 @@ use crate::keeper;
 use crate::memory::Watchdog;
 use crate::orphans::{self, Orphans};
 use crate::protocol::{READY, Request, Step};
-use crate::seat::{Move, Seat};
+use crate::ready::Ready;
+use crate::seat::Seat;
 use crate::signals;
 use crate::stuck;
 
 /// Commands at a time, those included whose main process has ended but whose children run on.
 const MAX_KEEPERS: usize = 2048;
+
+/// Children that are reaped before the control socket gets its turn: whoever makes them may make them as fast.
+const REAPED_AT_ONCE: usize = 1024;
 
 /// Raised for commands, so that a workspace out of memory loses a command and not its process 1.
 const COMMAND_OOM_SCORE: &[u8] = b"500";
@@ -38,8 +42,9 @@ struct Init {
     children: OwnedFd,
     seat: Seat,
     keepers: HashSet<i32>,
-    /// The keeper that takes the next request: it sits at the socket, or was forked and has not said otherwise.
-    ready: Option<Ready>,
+    ready: Ready,
+    /// Whether more children may be there to be reaped than were.
+    reaping: bool,
     orphans: Orphans,
     /// Whether another look for orphans is due.
     sweeping: bool,
@@ -47,12 +52,6 @@ struct Init {
     stuck: stuck::Watch,
     /// Our own `oom_score_adj`, which a fork inherits.
     oom_score: Option<File>,
-}
-
-#[derive(Clone, Copy)]
-struct Ready {
-    pid: i32,
-    seated: bool,
 }
 
 /// Who a process is after a fork.
@@ -97,7 +96,8 @@ impl Init {
             children: signals::child_descriptor()?,
             seat: Seat::new()?,
             keepers: HashSet::new(),
-            ready: None,
+            ready: Ready::default(),
+            reaping: false,
             orphans: Orphans::default(),
             sweeping: false,
             watchdog: memory.map(Watchdog::new).transpose()?,
@@ -113,10 +113,7 @@ impl Init {
             end();
         }
         if woken.told {
-            self.seat.hear(|pid, move_| match move_ {
-                Move::Sat => self.ready = Some(Ready { pid, seated: true }),
-                Move::Rose => drop(self.ready.take_if(|ready| ready.pid == pid)),
-            });
+            self.ready.hear(&self.seat, &self.keepers);
         }
         if woken.died {
             self.reap();
@@ -127,25 +124,26 @@ impl Init {
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.look();
         }
-        if let Some(ready) = self.ready
-            && self.stuck.look(ready.pid, || is_asked(&self.control))
-            && let Some(keeper) = Pid::from_raw(ready.pid)
+        if let Some(keeper) = self.ready.keeper()
+            && self.stuck.look(keeper, || is_asked(&self.control))
+            && let Some(keeper) = Pid::from_raw(keeper)
         {
             // As with one that was killed from within: the seat is freed when it is reaped, what is beneath it ends.
             let _ = kill_process(keeper, Signal::KILL);
         }
         // Somebody may have sat down in the same moment.
-        if woken.asked && self.ready.is_none() { self.answer() } else { Ok(Role::Init) }
+        if woken.asked && self.ready.keeper().is_none() { self.answer() } else { Ok(Role::Init) }
     }
 
     fn wait(&self) -> io::Result<Woken> {
-        let sweep = self.sweeping.then_some(orphans::AGAIN);
+        let reap = self.reaping.then_some(Duration::ZERO);
+        let sweep = self.sweeping.then(|| self.orphans.due());
         let watch = self.watchdog.as_ref().map(Watchdog::due);
-        let stuck = self.ready.map(|_| self.stuck.due());
-        let timeout: Option<Duration> = [sweep, watch, stuck].into_iter().flatten().min();
+        let stuck = self.ready.keeper().map(|_| self.stuck.due());
+        let timeout: Option<Duration> = [reap, sweep, watch, stuck].into_iter().flatten().min();
         let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("it is seconds at most"));
         // With a keeper at the socket, only its end concerns us, which is always reported.
-        let control = if self.ready.is_some() { PollFlags::empty() } else { PollFlags::IN };
+        let control = if self.ready.keeper().is_some() { PollFlags::empty() } else { PollFlags::IN };
         let mut ready = [
             PollFd::new(&self.control, control),
             PollFd::new(&self.children, PollFlags::IN),
@@ -159,14 +157,15 @@ impl Init {
         Ok(Woken {
             ended: control.intersects(PollFlags::HUP | PollFlags::ERR),
             asked: control.contains(PollFlags::IN),
-            died: !children.is_empty(),
+            died: self.reaping || !children.is_empty(),
             told: !news.is_empty(),
         })
     }
 
     fn reap(&mut self) {
-        signals::drain(&self.children);
-        loop {
+        signals::take_one(&self.children);
+        self.reaping = false;
+        for _ in 0..REAPED_AT_ONCE {
             match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
                 Ok(Some((pid, status))) if status.stopped() => {
                     // A keeper that was stopped from within neither keeps the time nor obeys, and the seat may be
@@ -176,17 +175,14 @@ impl Init {
                 Ok(Some((pid, _))) => {
                     let pid = pid.as_raw_pid();
                     self.keepers.remove(&pid);
-                    let gone = self.ready.take_if(|ready| ready.pid == pid);
-                    if gone.is_some_and(|gone| gone.seated) {
-                        // It was killed from within, and took the seat along.
-                        self.seat.vacate();
-                    }
+                    self.ready.reaped(pid, &self.seat);
                     self.sweeping = true;
                 }
                 // Some are left, or nobody is.
                 Ok(None) | Err(_) => return,
             }
         }
+        self.reaping = true;
     }
 
     /// A request has come and nobody sits there to take it.
@@ -196,7 +192,9 @@ impl Init {
             Err(failure) => failure,
         };
         let mut packet = [0; Request::LENGTH];
-        match descriptors::receive(&self.control, &mut packet) {
+        // Without waiting: a keeper that has just sat down may have taken it, and who else would reap and watch?
+        match descriptors::receive_now(&self.control, &mut packet, false) {
+            Err(Errno::AGAIN) => Ok(Role::Init),
             Ok((0, _)) => end(),
             Ok((_, descriptors)) => {
                 if let Some(channel) = descriptors.first() {
@@ -227,7 +225,7 @@ impl Init {
             return Err(Failure::at(Step::Fork)(error));
         }
         self.keepers.insert(pid);
-        self.ready = Some(Ready { pid, seated: false });
+        self.ready.forked(pid);
         Ok(Role::Init)
     }
 
@@ -249,4 +247,73 @@ fn is_asked(control: &OwnedFd) -> bool {
 fn end() -> ! {
     orphans::kill_everything();
     std::process::exit(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+    use crate::protocol::Event;
+
+    fn pair(kind: SocketType) -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).expect("socket pairs can be made")
+    }
+
+    /// With as many keepers as there may be, and the host's end of its socket.
+    fn full() -> (Init, OwnedFd) {
+        let (host, control) = pair(SocketType::SEQPACKET);
+        let init = Init {
+            control,
+            children: signals::child_descriptor().expect("descriptors are left"),
+            seat: Seat::new().expect("pipes can be made"),
+            keepers: (2..).take(MAX_KEEPERS).collect(),
+            ready: Ready::default(),
+            reaping: false,
+            orphans: Orphans::default(),
+            sweeping: false,
+            watchdog: None,
+            stuck: stuck::Watch::new(),
+            oom_score: None,
+        };
+        (init, host)
+    }
+
+    /// Has it answer, and ends what it may have forked.
+    fn answer(init: &mut Init) {
+        if let Role::Keeper = init.answer().expect("the host is there") {
+            #[expect(unsafe_code, reason = "a fork of a program with threads can do no more than leave")]
+            // SAFETY: it returns to nobody.
+            unsafe {
+                libc::_exit(0)
+            };
+        }
+    }
+
+    #[test]
+    fn one_command_too_many_is_refused() {
+        let (mut init, host) = full();
+        let (channel, theirs) = pair(SocketType::STREAM);
+        descriptors::send(&host, &Request::Exec.encode(), &[theirs.as_fd()]).expect("there is room");
+        answer(&mut init);
+        let mut event = [0; Event::LENGTH];
+        let heard = descriptors::receive_now(&channel, &mut event, false);
+        assert!(heard.is_ok(), "{heard:?}");
+        let expected = Event::Failed { step: Step::Fork, errno: libc::EAGAIN };
+        assert_eq!(Event::decode(event), Some(expected));
+    }
+
+    #[test]
+    fn a_request_that_somebody_else_has_taken_is_not_waited_for() {
+        let (mut init, host) = full();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            answer(&mut init);
+            tell.send(()).expect("somebody listens");
+        });
+        told.recv_timeout(Duration::from_secs(20)).expect("it goes on");
+        drop(host);
+    }
 }

@@ -9,12 +9,13 @@ mod start;
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Signal, WaitOptions, WaitStatus, getpid, kill_process_group, set_child_subreaper, wait, waitpid,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, set_child_subreaper,
+    wait, waitpid,
 };
 
 use crate::descriptors;
@@ -25,6 +26,15 @@ use crate::seat::Seat;
 use crate::signals;
 
 use start::{Begun, Start, begin};
+
+/// How long a command that was killed may take to die. Whoever traces it can keep it for as long as it likes, and so can
+/// a disk that hangs: then its end is told, and process 1 sees to it.
+const DYING: Duration = Duration::from_secs(2);
+
+const KILLED: Status = Status::Signal(libc::SIGKILL as u8);
+
+/// Children that are reaped before time and orders are looked at: whoever makes them may make them as fast.
+const REAPED_AT_ONCE: usize = 1024;
 
 /// Serves requests for as long as there is nothing left to hold and the seat is free; then leaves the process.
 pub(crate) fn serve(control: OwnedFd, seat: Seat, kills: Option<Kills>) -> ! {
@@ -106,7 +116,7 @@ enum Left {
 fn run(channel: OwnedFd, streams: Vec<OwnedFd>, place: &mut Place<'_>, kills: Option<Kills>) -> Left {
     let kills = kills.map(|kills| (kills, kills.count()));
     match begin(&channel, streams) {
-        Ok(begun) => Keeper { channel, begun, place, order: Vec::new(), kills }.watch(),
+        Ok(begun) => Keeper { channel, begun, place, order: Vec::new(), reaping: false, kills }.watch(),
         Err(failure) => {
             failure.report(&channel);
             Left::Nothing
@@ -127,6 +137,8 @@ struct Keeper<'a, 'seat> {
     place: &'a mut Place<'seat>,
     /// The first byte of an order whose second is still to come.
     order: Vec<u8>,
+    /// Whether more children may be there to be reaped than were.
+    reaping: bool,
     /// Who counts kills for memory, and what stood there when the command began.
     kills: Option<(Kills, u32)>,
 }
@@ -165,27 +177,36 @@ impl Keeper<'_, '_> {
     fn wait(&self) -> rustix::io::Result<(bool, bool)> {
         let deadline = self.begun.deadline.filter(|_| self.begun.command.is_some());
         let say = if let Start::Unsaid { at, .. } = self.begun.start { Some(at) } else { None };
-        let next = [deadline, say].into_iter().flatten().min();
+        let now = self.reaping.then(Instant::now);
+        let next = [deadline, say, now].into_iter().flatten().min();
         // A time beyond what the kernel can count is as good as none.
         let timeout =
             next.and_then(|next| Timespec::try_from(next.saturating_duration_since(Instant::now())).ok());
         let mut ready =
             [PollFd::new(&self.channel, PollFlags::IN), PollFd::new(&self.begun.deaths, PollFlags::IN)];
         poll(&mut ready, timeout.as_ref())?;
-        Ok((!ready[0].revents().is_empty(), !ready[1].revents().is_empty()))
+        Ok((!ready[0].revents().is_empty(), self.reaping || !ready[1].revents().is_empty()))
     }
 
-    /// Takes up all that died; none if nobody is left.
+    /// Takes up those that died; none if nobody is left.
     fn reap(&mut self) -> Option<()> {
-        signals::drain(&self.begun.deaths);
-        loop {
+        signals::take_one(&self.begun.deaths);
+        self.reaping = false;
+        for _ in 0..REAPED_AT_ONCE {
             match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if Some(pid) == self.begun.command => self.report(Cause::Own, status),
-                Ok(Some(_)) => {}
+                Ok(Some((pid, status))) => {
+                    if Some(pid) == self.begun.command
+                        && let Some(status) = end(status)
+                    {
+                        self.report(Cause::Own, status);
+                    }
+                }
                 Ok(None) => return Some(()),
                 Err(_) => return None,
             }
         }
+        self.reaping = true;
+        Some(())
     }
 
     /// Does what the host ordered; none if everything is to end.
@@ -219,24 +240,39 @@ impl Keeper<'_, '_> {
     fn kill(mut self, cause: Cause) -> Left {
         let Some(command) = self.begun.command else { return Left::Something };
         let _ = kill_process_group(command, Signal::KILL);
+        // It leads its group, but may have gone over to another.
+        let _ = kill_process(command, Signal::KILL);
         // The command may have ended by itself a moment ago: its status tells.
-        let Ok(Some((_, status))) =
-            rustix::io::retry_on_intr(|| waitpid(Some(command), WaitOptions::empty()))
-        else {
-            return Left::Something;
-        };
-        let cause = if status.terminating_signal() == Some(libc::SIGKILL) { cause } else { Cause::Own };
+        let status = self.death(command).unwrap_or(KILLED);
+        let cause = if status == KILLED { cause } else { Cause::Own };
         self.report(cause, status);
         Left::Something
     }
 
-    fn report(&mut self, cause: Cause, status: WaitStatus) {
+    /// Waits for the end of a command that was killed, and says how it ended; none if it does not.
+    fn death(&self, command: Pid) -> Option<Status> {
+        let deadline = Instant::now() + DYING;
+        loop {
+            signals::take_one(&self.begun.deaths);
+            match waitpid(Some(command), WaitOptions::NOHANG) {
+                Ok(Some((_, status))) => {
+                    if let Some(status) = end(status) {
+                        return Some(status);
+                    }
+                }
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(_) => return None,
+            }
+            let left = deadline.checked_duration_since(Instant::now())?;
+            let timeout = Timespec::try_from(left).expect("it is seconds at most");
+            let mut ready = [PollFd::new(&self.begun.deaths, PollFlags::IN)];
+            // Whatever it says, the next look tells.
+            let _ = poll(&mut ready, Some(&timeout));
+        }
+    }
+
+    fn report(&mut self, cause: Cause, status: Status) {
         self.begun.command = None;
-        let small = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
-        let status = match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => Status::Code(small(code)),
-            (None, signal) => Status::Signal(small(signal.unwrap_or(libc::SIGKILL))),
-        };
         let memory = self.kills.is_some_and(|(kills, before)| kills.count() != before);
         let exited = Event::Exited { cause, status, memory }.encode();
         if let Start::Unsaid { event, terminal: None, .. } = &self.begun.start {
@@ -262,4 +298,12 @@ impl Keeper<'_, '_> {
         // If the host has let go, the watch sees that next.
         let _ = descriptors::send(&self.channel, bytes, &descriptors);
     }
+}
+
+/// How a process ended; none if it was only stopped. A command can ask its parent to trace it, which is its keeper, and
+/// each of its signals is told to whoever traces it.
+fn end(status: WaitStatus) -> Option<Status> {
+    let small = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
+    let code = status.exit_status().map(|code| Status::Code(small(code)));
+    code.or_else(|| status.terminating_signal().map(|signal| Status::Signal(small(signal))))
 }

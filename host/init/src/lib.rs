@@ -30,6 +30,7 @@ mod keeper;
 mod memory;
 mod orphans;
 mod program;
+mod ready;
 mod seat;
 mod signals;
 mod stuck;

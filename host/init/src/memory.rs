@@ -5,6 +5,7 @@
 //! the sum errs on the high side.
 
 use std::fs;
+use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -91,9 +92,21 @@ impl Watchdog {
 
 /// Bytes of anonymous, shared and swapped memory of a process; 0 if it is gone.
 fn held(pid: i32) -> u64 {
-    let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = format!("/proc/{pid}/status");
+    held_by(&status).or_else(|| held_by_threads(pid)).unwrap_or(0)
+}
+
+/// What a process holds whose first thread has ended: the kernel shows it with the others alone.
+fn held_by_threads(pid: i32) -> Option<u64> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    threads.filter_map(|thread| held_by(thread.path().join("status"))).next()
+}
+
+/// What the status of a process or thread says; none if it has no memory any more.
+fn held_by(status: impl AsRef<Path>) -> Option<u64> {
+    let status = fs::read(status).unwrap_or_default();
     // Its name may hold any bytes, but the kernel escapes newlines in it.
-    String::from_utf8_lossy(&status).lines().filter_map(held_by_line).sum()
+    String::from_utf8_lossy(&status).lines().filter_map(held_by_line).reduce(|sum, more| sum + more)
 }
 
 fn held_by_line(line: &str) -> Option<u64> {

@@ -35,6 +35,15 @@ pub(crate) fn children() -> Option<Vec<i32>> {
     list.split_ascii_whitespace().map(|pid| pid.parse().ok()).collect()
 }
 
+/// Who traces a process, if anybody does.
+pub(crate) fn tracer(pid: i32) -> Option<i32> {
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    // Its name may hold any bytes, but the kernel escapes newlines in it.
+    let status = String::from_utf8_lossy(&status);
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?;
+    tracer.trim().parse().ok().filter(|tracer| *tracer > 0)
+}
+
 /// Reads `pid (name) state parent …`. The name is the process's own choice and may hold anything, `)` too.
 fn parse(stat: &[u8]) -> Option<Process> {
     let open = stat.iter().position(|byte| *byte == b'(')?;
@@ -51,23 +60,35 @@ fn parse(stat: &[u8]) -> Option<Process> {
 /// here, for it may well be beneath a root; whether there are such is the second value.
 pub(crate) fn outside(processes: &[Process], roots: &HashSet<i32>) -> (Vec<i32>, bool) {
     let parents: HashMap<i32, i32> = processes.iter().map(|process| (process.pid, process.parent)).collect();
-    let place = |pid: i32| {
-        // Bounded, in case the list shows a ring.
-        let climb = std::iter::successors(Some(pid), |pid| parents.get(pid).copied()).take(parents.len() + 1);
-        climb.into_iter().find_map(|pid| {
-            let root = roots.contains(&pid).then_some(Place::Inside);
-            root.or((pid == 1).then_some(Place::Outside))
-        })
-    };
+    let mut places: HashMap<i32, Place> = roots.iter().map(|pid| (*pid, Place::Inside)).collect();
+    places.entry(1).or_insert(Place::Outside);
+    for process in processes {
+        // Up to where it is known, and each step once: lines of thousands are easily made.
+        let (mut line, mut at) = (Vec::new(), process.pid);
+        let place = loop {
+            if let Some(place) = places.get(&at) {
+                break *place;
+            }
+            line.push(at);
+            // In case the list shows a ring.
+            places.insert(at, Place::Unclear);
+            match parents.get(&at) {
+                Some(parent) => at = *parent,
+                None => break Place::Unclear,
+            }
+        };
+        places.extend(line.into_iter().map(|pid| (pid, place)));
+    }
     let others = || processes.iter().map(|process| process.pid).filter(|pid| *pid != 1);
-    let outside = others().filter(|pid| place(*pid) == Some(Place::Outside)).collect();
-    (outside, others().any(|pid| place(pid).is_none()))
+    let outside = others().filter(|pid| places[pid] == Place::Outside).collect();
+    (outside, others().any(|pid| places[&pid] == Place::Unclear))
 }
 
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Place {
     Inside,
     Outside,
+    Unclear,
 }
 
 #[cfg(test)]
@@ -106,6 +127,19 @@ mod tests {
     #[test]
     fn a_ring_of_parents_ends() {
         assert_eq!(outside(&[process(7, 8), process(8, 7)], &HashSet::from([2])), (vec![], true));
+    }
+
+    #[test]
+    fn a_line_of_many_thousands_hangs_on_who_is_at_its_top() {
+        let line = |first: i32, top: i32| {
+            let below = (first + 1..first + 200_000).map(|pid| process(pid, pid - 1));
+            // from the bottom up: nothing is known of those above
+            std::iter::once(process(first, top)).chain(below).rev()
+        };
+        let all: Vec<_> = line(1_000_000, 2).chain(line(2_000_000, 1)).chain([process(2, 1)]).collect();
+        let (outside, unclear) = outside(&all, &HashSet::from([2]));
+        assert_eq!((outside.len(), unclear), (200_000, false));
+        assert!(outside.iter().all(|pid| *pid >= 2_000_000));
     }
 
     #[test]

@@ -2,22 +2,33 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 use rustix::io::{Errno, Result};
 
+/// The last of the kernel's signals, and the bytes of a set of them.
+const LAST: i32 = 64;
+const SET: usize = 8;
+
 /// Has no signal ignored that whoever started us ignored: commands would inherit that, and a shell cannot undo it. A
 /// script that starts a task in the background ignores SIGINT for it, and no Ctrl-C would end anything in there.
+///
+/// The kernel itself is asked: a C library does not let go of the signals that it keeps for itself, which are others for
+/// each.
 pub(crate) fn ignore_none() {
-    for signal in 1..libc::SIGRTMAX() {
+    // `struct sigaction` as the kernel has it, and longer than on any machine: the default action, no flags, no mask
+    let default = [0_u64; 8];
+    for signal in 1..=LAST {
         // which the standard library ignores for us, and not for what it starts
         if signal == libc::SIGPIPE {
             continue;
         }
         #[expect(unsafe_code, reason = "rustix has no signal actions")]
-        // SAFETY: the default action runs no code of ours. Signals that have no other are refused.
+        // SAFETY: the kernel reads from `default`, which is longer than what it reads, and the default action runs no code
+        // of ours. Signals that have no other are refused.
         unsafe {
-            libc::signal(signal, libc::SIG_DFL);
-        }
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), ptr::null::<u64>(), SET)
+        };
     }
 }
 
@@ -26,7 +37,7 @@ pub(crate) fn block_child_signal() -> Result<()> {
     let set = child_set();
     #[expect(unsafe_code, reason = "rustix has no signal masks")]
     // SAFETY: `set` was filled in by `child_set`; a null old set is allowed.
-    let status = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+    let status = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) };
     if status == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(status)) }
 }
 
@@ -45,10 +56,12 @@ pub(crate) fn child_descriptor() -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
-/// Empties the descriptor. Signals of one kind merge, so the caller must reap until nobody is left.
-pub(crate) fn drain(children: impl AsFd) {
+/// Takes one signal up, if there is one. Signals of one kind merge, so the caller must reap until nobody is left; and
+/// every process of the same user can send them faster than they are taken up, so one must do: poll tells of another.
+pub(crate) fn take_one(children: impl AsFd) {
     let mut record = [0; size_of::<libc::signalfd_siginfo>()];
-    while rustix::io::read(&children, &mut record).is_ok_and(|count| count > 0) {}
+    // Whatever it says, the caller looks itself.
+    let _ = rustix::io::read(&children, &mut record);
 }
 
 fn child_set() -> libc::sigset_t {

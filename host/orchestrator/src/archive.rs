@@ -85,7 +85,7 @@ impl TaskRun {
         if self.plan.until == Until::SetUp && report.outcome == Outcome::Done {
             // nobody has worked on it
             if !self.plan.keep
-                && let Err(why) = self.release().await
+                && let Err(why) = self.release(true).await
             {
                 self.warn(format!("the workspace is not removed: {why}"));
             }
@@ -96,7 +96,7 @@ impl TaskRun {
         let is_safe = delivered || matches!(archived, Some(Archived::Whole(_)));
         if is_safe
             && !self.plan.keep
-            && let Err(why) = self.release().await
+            && let Err(why) = self.release(delivered || self.has_nothing_to_deliver().await).await
         {
             self.warn(format!("the workspace is not removed: {why}"));
         }
@@ -111,7 +111,8 @@ impl TaskRun {
 
     /// Removes a workspace that nobody may look into, `--keep` or not.
     fn purge(&self, ended: Ended, progress: Progress) -> Report {
-        match self.folder.remove_workspace() {
+        let removed = self.folder.remove_workspace();
+        match removed.and_then(|()| self.folder.clear_of_suspicion()) {
             Ok(()) => self.warn("the workspace is removed and not archived: set-up left a secret in it"),
             Err(error) => {
                 self.warn(format!("set-up left a secret in the workspace, which is not removed: {error}"))
@@ -151,10 +152,20 @@ impl TaskRun {
         archived.ok()
     }
 
+    /// Whether the host's own repository has no commit of the task's.
+    async fn has_nothing_to_deliver(&self) -> bool {
+        let is_cloned = self.base.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        !is_cloned || matches!(self.repository.planned_push().await, Ok(None))
+    }
+
     /// The journal has to know of the delivery, or the archive, before the work is nowhere else.
-    async fn release(&self) -> Result<(), String> {
+    async fn release(&self, with_repository: bool) -> Result<(), String> {
         self.journal.commit().await.map_err(|error| error.to_string())?;
-        self.folder.remove_workspace().map_err(|error| error.to_string())
+        let removed = match with_repository {
+            true => self.folder.remove_all_but_records(),
+            false => self.folder.remove_workspace(),
+        };
+        removed.map_err(|error| error.to_string())
     }
 
     async fn keep_diff(&self) -> Result<(), String> {

@@ -1,14 +1,14 @@
 //! Which environment holds: the operator's, the repository's, or what its
-//! manifests suggest.
+//! manifests suggest; and what a task makes of it.
 
 use std::time::Duration;
 
 use sortie_core::action::{ImageBuild, Service};
 use sortie_core::text::one_line;
-use sortie_environment::{Environment, Image, Origin};
+use sortie_environment::{Choice, Environment, Image, Offers, Said};
 use sortie_policy::ports::WorkspaceLimits;
 
-use crate::run::{Adopted, Install, RunError, TaskRun};
+use crate::run::{Adopted, RunError, TaskRun};
 
 /// The backend that has no images.
 pub(crate) const SANDBOX: &str = "sandbox";
@@ -50,50 +50,32 @@ pub(crate) struct Decided {
 impl TaskRun {
     /// Decides; what is detected is read from the work tree.
     pub(crate) async fn decide_environment(&self, adopted: &Adopted) -> Result<Decided, RunError> {
-        let named = self.plan.environment.clone();
-        let is_named = named.is_some();
-        let mut environment = named.or_else(|| adopted.environment.clone()).unwrap_or_default();
-        if self.plan.backend == SANDBOX && matches!(environment.origin, Origin::Devcontainer(_)) {
-            self.warn(format!(
-                "{} describes a container: it holds with `--workspace docker`",
-                environment.origin
-            ));
-            environment = Environment::default();
+        let choice = Choice::of(Offers {
+            named: self.plan.environment.clone(),
+            own: adopted.environment.clone(),
+            image: self.plan.image.clone(),
+            install: self.plan.install.clone(),
+            own_install: adopted.install.clone(),
+            has_images: self.plan.backend != SANDBOX,
+        });
+        for notice in &choice.notices {
+            self.warn(notice.clone());
         }
-        for notice in &environment.notices {
-            self.warn(one_line(&format!("{}: {notice}", environment.origin), 500));
-        }
-        self.warn_of_unbound(&environment);
-        let limits = environment.limits;
-        let minutes = limits.setup_minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60)));
-        let seconds = limits.idle_seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs);
-        let (time, idle) = if is_named {
-            let idle = if limits.idle_seconds.is_some() { seconds } else { adopted.limits.setup_idle };
-            (minutes.unwrap_or(SETUP_TIME), idle)
-        } else {
-            // it can only tighten; none is the longest
-            let idle = seconds.into_iter().chain(adopted.limits.setup_idle).min();
-            (minutes.unwrap_or(SETUP_TIME).min(SETUP_TIME), idle)
+        self.warn_of_unbound(&choice.environment);
+        let setup = self.set_up_commands(&choice).await?;
+        let (image, build) = match choice.image() {
+            Said::By(_, Image::Named(name)) => (Some(name), None),
+            Said::By(_, Image::Built(build)) => (None, Some(build)),
+            Said::Nobody => (self.default_image().await?, None),
         };
-        let install = adopted.install.as_ref().unwrap_or(&self.plan.install);
-        let setup = self.set_up_commands(&environment, install).await?;
-        // the operator's word for all tasks gives way to that for this one alone
-        let operators = match &environment.image {
-            Some(Image::Named(name)) if is_named => Some(name.clone()),
-            _ => self.plan.image.clone(),
-        };
-        let origin = &environment.origin;
-        let (image, build) = match environment.image {
-            Some(Image::Built(build)) if is_named || operators.is_none() => (None, Some(build)),
-            Some(Image::Named(name)) if operators.is_none() => (Some(name), None),
-            None if operators.is_none() => (self.default_image().await?, None),
-            _ => (operators.clone(), None),
-        };
-        // neither what the repository names nor what its Dockerfile makes
-        let trusted_image = match operators.or_else(|| image.clone().filter(|_| !origin.is_repositorys())) {
+        let trusted_image = match choice.trusted_image() {
             None => self.default_image().await?,
             trusted => trusted,
         };
+        let has_images = self.plan.backend != SANDBOX;
+        let (image, trusted_image) = (image.filter(|_| has_images), trusted_image.filter(|_| has_images));
+        let (time, idle) = times(&choice, adopted);
+        let environment = choice.environment;
         Ok(Decided {
             name: environment.origin.to_string(),
             image,
@@ -106,36 +88,22 @@ impl TaskRun {
             variables: environment.variables.into_iter().collect(),
             cache: environment.cache,
             limits: WorkspaceLimits {
-                memory: limits.memory_mb.map(|mb| mb.saturating_mul(1 << 20)),
-                processes: limits.processes,
-                cpus: limits.cpus,
+                memory: environment.limits.memory_mb.map(|mb| mb.saturating_mul(1 << 20)),
+                processes: environment.limits.processes,
+                cpus: environment.limits.cpus,
             },
             time,
             idle,
         })
     }
 
-    async fn set_up_commands(
-        &self,
-        environment: &Environment,
-        install: &Install,
-    ) -> Result<Vec<SetUpCommand>, RunError> {
-        let set = |line: &String| SetUpCommand { line: line.clone(), may_fail: false };
-        if !environment.setup.is_empty() {
-            return Ok(environment.setup.iter().map(set).collect());
-        }
-        Ok(match install {
-            Install::Skip => Vec::new(),
-            Install::Command(command) => vec![set(command)],
-            // who says what an environment is and names no set-up wants none
-            Install::Detect
-                if environment.origin != Origin::Detected && !environment.maintenance.is_empty() =>
-            {
-                Vec::new()
-            }
-            Install::Detect => {
+    async fn set_up_commands(&self, choice: &Choice) -> Result<Vec<SetUpCommand>, RunError> {
+        let command = |line, may_fail| SetUpCommand { line, may_fail };
+        Ok(match choice.set_up()? {
+            Said::By(_, lines) => lines.into_iter().map(|line| command(line, false)).collect(),
+            Said::Nobody => {
                 let detected = self.detect().await?.steps;
-                detected.into_iter().map(|step| SetUpCommand { line: step.command, may_fail: true }).collect()
+                detected.into_iter().map(|step| command(step.command, true)).collect()
             }
         })
     }
@@ -160,4 +128,18 @@ impl TaskRun {
             ));
         }
     }
+}
+
+/// How long a command of set-up may take, and how long it may be silent.
+fn times(choice: &Choice, adopted: &Adopted) -> (Duration, Option<Duration>) {
+    let limits = choice.environment.limits;
+    let minutes = limits.setup_minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60)));
+    let seconds = limits.idle_seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    if choice.is_named {
+        let idle = if limits.idle_seconds.is_some() { seconds } else { adopted.limits.setup_idle };
+        return (minutes.unwrap_or(SETUP_TIME), idle);
+    }
+    // it can only tighten; none is the longest
+    let idle = seconds.into_iter().chain(adopted.limits.setup_idle).min();
+    (minutes.unwrap_or(SETUP_TIME).min(SETUP_TIME), idle)
 }

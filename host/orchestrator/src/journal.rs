@@ -1,5 +1,7 @@
 //! The journal of one task.
 
+#![expect(clippy::disallowed_methods, reason = "keeps large outputs in the task's own folder")]
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

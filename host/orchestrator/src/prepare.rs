@@ -28,7 +28,7 @@ pub(crate) struct Begun {
     base: String,
     adopted: Adopted,
     decided: Decided,
-    set_up: SetUp,
+    pub(crate) set_up: SetUp,
 }
 
 impl TaskRun {
@@ -44,6 +44,8 @@ impl TaskRun {
         let Begun { base, adopted, decided, set_up } = self.prepare_set_up(up, made_of).await?;
         let workspace = self.start_workspace(&decided, set_up.image_id).await?;
         *up = Some(Arc::clone(&workspace));
+        // from here on the container itself holds its image
+        drop(set_up.snapshot);
         let tools = tools.tools(&workspace).await.map_err(port("load the tools"))?;
         let mut situation =
             format!("The base commit is {base}; the task's branch is {}.\n", self.plan.branch);

@@ -14,6 +14,7 @@
 //! reach them is sent to a proxy that is not there. An answer is taken apart
 //! into URLs, and of these only hosts and ports are kept.
 
+mod answers;
 mod managers;
 
 use std::collections::BTreeSet;
@@ -82,6 +83,20 @@ impl TaskRun {
 
     /// Asks in a workspace of its own, which is gone afterwards.
     async fn ask_all(&self, decided: &Decided, managers: &[&Manager]) -> Result<Vec<String>, RunError> {
+        let (work_tree, home) = self.folder.make_blank().map_err(blank)?;
+        let spec = WorkspaceSpec { work_tree, home, ..WorkspaceSpec::default() };
+        let asked = self.ask_there(decided, spec, managers).await;
+        let removed = self.folder.remove_blank().map_err(blank);
+        let hosts = asked?;
+        removed.map(|()| hosts)
+    }
+
+    async fn ask_there(
+        &self,
+        decided: &Decided,
+        spec: WorkspaceSpec,
+        managers: &[&Manager],
+    ) -> Result<Vec<String>, RunError> {
         let create = WorkspaceCreate {
             backend: self.plan.backend.clone(),
             image: decided.trusted_image.clone(),
@@ -89,13 +104,10 @@ impl TaskRun {
             agent_network: self.gate.defaults().agent_network.to_string(),
             ..WorkspaceCreate::default()
         };
-        let (work_tree, home) = self.folder.make_blank().map_err(blank)?;
-        let spec = WorkspaceSpec { work_tree, home, ..WorkspaceSpec::default() };
         let permit = self.gate.permit(&Actor::Host, create).await?;
         let workspace = self.workspaces.create(permit, spec).await.map_err(port("start the workspace"))?;
         let asked = self.ask_each(&*workspace, managers).await;
         workspace.stop().await;
-        self.folder.remove_blank().map_err(blank)?;
         asked
     }
 

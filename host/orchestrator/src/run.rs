@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sortie_agent::{Agent, AgentError, Ended, Journal, JournalError, Limits, Meter};
-use sortie_core::event::{Event, LeftRunning, Report, TestReport};
+use sortie_core::event::{Event, LeftRunning, Report, SetUpState, TestReport};
 use sortie_core::secret::Secret;
 use sortie_core::{Outcome, Phase, TaskId};
-use sortie_environment::Environment;
+use sortie_environment::{Environment, Install, NoSetUp};
 use sortie_policy::ports::{
     ErrorCode, Files, Model, NetworkMeter, PortError, Repository, Tools, Workspace, Workspaces,
 };
@@ -25,18 +25,6 @@ use crate::tests_run::TestRun;
 
 /// How long a step has to end by itself once the task is cancelled.
 const FAREWELL: Duration = Duration::from_secs(3);
-
-/// How dependencies are installed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Install {
-    /// With the usual command of the toolchain that is detected, if any.
-    #[default]
-    Detect,
-    /// With this command line, by `sh -c`.
-    Command(String),
-    /// Not at all.
-    Skip,
-}
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -167,8 +155,16 @@ pub enum RunError {
         error: PortError,
     },
     /// A command of set-up failed that must not.
-    #[error("set-up failed: {0}")]
-    SetUp(String),
+    #[error("set-up failed: `{command}`: {failure}")]
+    SetUp {
+        /// The command, in one line.
+        command: String,
+        /// How it ended, with its last lines.
+        failure: String,
+    },
+    /// Nobody but the repository says what would be given an operator's secrets.
+    #[error(transparent)]
+    NoSetUp(#[from] NoSetUp),
     /// Set-up left a secret where the agent would find it.
     #[error(
         "set-up left the secret `{name}` in {shown}: the agent would find it there\nhint: remove it at the end of \
@@ -319,8 +315,14 @@ impl TaskRun {
     async fn phases(&self, tools: &dyn Toolmaker, progress: &mut Progress) -> Result<Ended, RunError> {
         if self.plan.until == Until::SetUp {
             let set_up = self.prepare_set_up(&mut progress.workspace, &mut progress.made_of);
-            self.phase(Phase::Prepare, set_up).await?;
-            let summary = "Set-up is done; what it made is kept for later tasks.".to_owned();
+            let begun = self.phase(Phase::Prepare, set_up).await?;
+            let summary = match begun.set_up.state {
+                SetUpState::None => "There is no set-up.",
+                SetUpState::Ran => "Set-up is done; nothing of it is kept for later tasks.",
+                SetUpState::Kept => "Set-up is done; what it made is kept for later tasks.",
+                SetUpState::TakenUp => "Set-up was done before; what it made is kept for later tasks.",
+            };
+            let summary = summary.to_owned();
             return Ok(Ended { outcome: Outcome::Done, title: String::new(), summary });
         }
         let prepared = self

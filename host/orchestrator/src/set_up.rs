@@ -16,6 +16,8 @@
 //! for them before anything of it is kept or shown.
 
 mod key;
+mod secrets;
+mod snapshots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +25,11 @@ use std::time::Duration;
 use sortie_agent::shorten;
 use sortie_core::action::{Exec, SecretUse, Stage, WorkspaceCreate};
 use sortie_core::digest::Digest;
-use sortie_core::event::{Event, SetUpState};
-use sortie_core::secret::Secret;
+use sortie_core::event::SetUpState;
 use sortie_core::text::one_line;
 use sortie_core::{Actor, TaskId};
-use sortie_policy::ports::{ErrorCode, Identity, PortError, Workspace, WorkspaceSpec};
-use sortie_workspace::needles::search_folder;
-use sortie_workspace::snapshot::{About, Listing, Snapshot, SnapshotError};
+use sortie_policy::ports::{Identity, PortError, Workspace, WorkspaceSpec};
+use sortie_workspace::snapshot::{Listing, Snapshot};
 
 use crate::environment::{Decided, SANDBOX, SetUpCommand};
 use crate::run::{RunError, TaskRun, port};
@@ -61,6 +61,9 @@ pub(crate) struct SetUp {
     pub(crate) state: SetUpState,
     /// What the model is told.
     pub(crate) told: String,
+    /// What that image goes with: nobody removes either before the agent's
+    /// workspace has begun.
+    pub(crate) snapshot: Option<Arc<Snapshot>>,
 }
 
 /// What a set-up is done in, and with.
@@ -194,53 +197,6 @@ impl TaskRun {
         Ok(workspace)
     }
 
-    /// Copies what an earlier set-up of the same key left.
-    async fn take_up(&self, site: &Site<'_>) -> Result<Option<SetUp>, RunError> {
-        if site.decided.setup.is_empty() || !self.plan.snapshots {
-            return Ok(None);
-        }
-        let Some(snapshot) = self.snapshots.find(&site.key) else { return Ok(None) };
-        let image_id = snapshot.about().image.clone();
-        if image_id.is_some() && !self.has_image(site.decided, image_id.clone()).await? {
-            // somebody removed it from the engine; without it the snapshot is none
-            drop(snapshot);
-            self.snapshots.remove(&site.key.to_string());
-            return Ok(None);
-        }
-        let commands: Vec<_> = site.decided.setup.iter().map(|command| command.line.clone()).collect();
-        let shown = |files: &u64| format!("{files} files");
-        self.step("snapshot", commands.join("; "), shown, self.restore(snapshot, Vec::new())).await?;
-        let mut told = String::new();
-        for command in &commands {
-            told.push_str(&format!("Set-up ran `{}`.\n", one_line(command, 300)));
-        }
-        Ok(Some(SetUp {
-            image_id: image_id.or_else(|| site.identity.image.clone()),
-            state: SetUpState::TakenUp,
-            told,
-        }))
-    }
-
-    /// Copies a snapshot, or these paths of it, and says how many files that were.
-    async fn restore(&self, snapshot: Snapshot, paths: Vec<String>) -> Result<u64, RunError> {
-        let (work_tree, home) = (self.folder.work_tree(), self.folder.home());
-        let restored = tokio::task::spawn_blocking(move || match paths.is_empty() {
-            true => snapshot.restore(&work_tree, &home),
-            false => snapshot.restore_paths(&paths, &work_tree, &home),
-        });
-        Ok(joined(restored.await).map_err(port("take up what an earlier set-up left"))?.files)
-    }
-
-    async fn has_image(&self, decided: &Decided, image_id: Option<String>) -> Result<bool, RunError> {
-        let create = self.creation(decided, Stage::SetUp, image_id);
-        let permit = self.gate.permit(&Actor::Host, create).await?;
-        match self.workspaces.identify(permit, &self.spec(decided)).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.code == ErrorCode::NotFound => Ok(false),
-            Err(error) => Err(port("find what the workspace is made of")(error)),
-        }
-    }
-
     /// Runs set-up, and keeps what it made for the next task.
     async fn make(&self, site: &Site<'_>, made: &mut Made<'_>) -> Result<SetUp, RunError> {
         let work_tree = self.folder.work_tree();
@@ -261,7 +217,10 @@ impl TaskRun {
         };
         self.leave(&*workspace, &name, &mut done, made).await?;
         done.state = SetUpState::Ran;
-        if whole && self.plan.snapshots && self.keep(site, before, done.image_id.clone()).await {
+        if whole && self.plan.snapshots {
+            done.snapshot = self.keep(site, before, done.image_id.clone()).await?.map(Arc::new);
+        }
+        if done.snapshot.is_some() {
             // it goes with the snapshot
             made.own_images.clear();
             done.state = SetUpState::Kept;
@@ -284,71 +243,23 @@ impl TaskRun {
         done: &mut SetUp,
         made: &mut Made<'_>,
     ) -> Result<(), RunError> {
-        for (name, needles) in self.needles() {
-            let found = workspace.search_root(&needles).await;
-            self.left(name, found.map_err(port("look for secrets that set-up left"))?)?;
+        if !self.plan.secrets.is_empty() && self.plan.backend != SANDBOX {
+            let search = self.search_root(workspace);
+            self.step("search", "what set-up wrote for secrets", |()| String::new(), search).await?;
         }
-        if let Some(image) = workspace.commit(image).await.map_err(port("keep what set-up made"))? {
-            made.own_images.push(image.clone());
-            done.image_id = Some(image);
+        if self.plan.backend != SANDBOX {
+            // before it is there: a task that ends meanwhile removes it by this name
+            made.own_images.push(image.to_owned());
+            let id = self
+                .step("image", "what set-up made", |_| String::new(), async {
+                    workspace.commit(image).await.map_err(port("keep what set-up made"))
+                })
+                .await?;
+            done.image_id = id.or(done.image_id.take());
         }
         workspace.stop().await;
         *made.up = None;
         self.search_folders().await
-    }
-
-    /// Puts those paths back that are worth keeping though the key is another.
-    async fn take_up_caches(&self, site: &Site<'_>) -> Result<(), RunError> {
-        if site.decided.cache.is_empty() || !self.plan.snapshots {
-            return Ok(());
-        }
-        let newest = self.snapshots.newest(&self.plan.repository, &site.decided.name);
-        let Some(newest) = newest else { return Ok(()) };
-        let cache = site.decided.cache.clone();
-        let shown = |files: &u64| format!("{files} files");
-        self.step("cache", cache.join(", "), shown, self.restore(newest, cache)).await?;
-        Ok(())
-    }
-
-    /// Whether it was kept. One that is not costs the next task its time.
-    async fn keep(&self, site: &Site<'_>, before: Listing, image: Option<String>) -> bool {
-        let about = About {
-            repository: self.plan.repository.clone(),
-            environment: site.decided.name.clone(),
-            commands: site.decided.setup.iter().map(|command| command.line.clone()).collect(),
-            image: image.filter(|image| Some(image) != site.identity.image.as_ref()),
-            bytes: 0,
-            image_bytes: 0,
-        };
-        let (snapshots, key, most) = (self.snapshots.clone(), site.key, self.plan.snapshot_rules.one);
-        let (work_tree, home) = (self.folder.work_tree(), self.folder.home());
-        self.journal_append(Event::StepStarted { step: "keep".into(), detail: "what set-up made".into() });
-        let started = std::time::Instant::now();
-        let kept = tokio::task::spawn_blocking(move || {
-            snapshots.save(&key, &work_tree, &home, &before, most, about)
-        });
-        match kept.await {
-            Ok(Ok(None)) => {
-                self.end_step("keep", started, Ok("another task has kept the same".into()));
-                false
-            }
-            Ok(Ok(Some(about))) => {
-                self.end_step("keep", started, Ok(format!("{} MiB", about.bytes >> 20)));
-                true
-            }
-            Ok(Err(error @ (SnapshotError::Changed(_) | SnapshotError::TooLarge(_)))) => {
-                self.end_step("keep", started, Ok(format!("nothing for the next task: {error}")));
-                false
-            }
-            failed => {
-                let error = failed.map_or_else(
-                    |error| error.to_string(),
-                    |kept| kept.map_or_else(|error| error.to_string(), |_| String::new()),
-                );
-                self.end_step("keep", started, Err(error));
-                false
-            }
-        }
     }
 
     /// Runs what is to run before each task.
@@ -381,12 +292,15 @@ impl TaskRun {
         let ran = self
             .step("install", shown.clone(), |()| shown.clone(), async {
                 let finished = self.command(workspace, exec).await?;
-                if finished.succeeded() { Ok(()) } else { Err(RunError::SetUp(finished.failure())) }
+                if finished.succeeded() {
+                    return Ok(());
+                }
+                Err(RunError::SetUp { command: shown.clone(), failure: finished.failure() })
             })
             .await;
         match ran {
             Ok(()) => told.push_str(&format!("Set-up ran `{shown}`.\n")),
-            Err(RunError::SetUp(failure)) if command.may_fail => {
+            Err(RunError::SetUp { failure, .. }) if command.may_fail => {
                 self.warn(format!("the task goes on without `{}`", one_line(&command.line, 120)));
                 let failure = shorten(&failure, FAILURE_SHOWN).text;
                 told.push_str(&format!("Set-up ran `{shown}`, which failed: {failure}\n"));
@@ -395,42 +309,6 @@ impl TaskRun {
             Err(error) => return Err(error),
         }
         Ok(true)
-    }
-
-    /// What is looked for, by the secret's name.
-    fn needles(&self) -> Vec<(&str, Vec<Vec<u8>>)> {
-        let bytes = |secret: &Secret| secret.forms().into_iter().map(String::into_bytes).collect();
-        let secrets = self.plan.secrets.iter().map(|(name, secret)| (name.as_str(), bytes(secret)));
-        secrets.filter(|(_, needles): &(_, Vec<_>)| !needles.is_empty()).collect()
-    }
-
-    fn left(&self, name: &str, found: Vec<String>) -> Result<(), RunError> {
-        if found.is_empty() {
-            return Ok(());
-        }
-        // it may be in a file's name
-        Err(RunError::LeftSecret {
-            name: name.to_owned(),
-            shown: self.scrub(&one_line(&found.join(", "), 1000)),
-        })
-    }
-
-    /// Ends the task where set-up left a secret in work tree or home.
-    pub(crate) async fn search_folders(&self) -> Result<(), RunError> {
-        for (name, needles) in self.needles() {
-            let folders = [(self.folder.work_tree(), ""), (self.folder.home(), "~/")];
-            let found = tokio::task::spawn_blocking(move || {
-                let mut found = Vec::new();
-                for (folder, prefix) in folders {
-                    let paths = search_folder(&folder, &needles)?;
-                    found.extend(paths.iter().map(|path| format!("{prefix}{}", path.display())));
-                }
-                Ok::<_, std::io::Error>(found)
-            });
-            self.left(name, joined(found.await).map_err(port("look for secrets that set-up left"))?)?;
-        }
-        let cleared = self.folder.clear_of_suspicion();
-        cleared.map_err(PortError::internal).map_err(port("note that no secret is left"))
     }
 }
 

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sortie_core::{Outcome, TaskId};
@@ -258,6 +258,24 @@ impl Store {
             .map(Option::flatten)
             .map_err(|e| self.failed(e))?;
         Ok(last.unwrap_or(0).unsigned_abs())
+    }
+
+    /// When something last happened in a task, a shell in what it left among
+    /// that; none of a task that is not here.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn last_at(&self, id: &TaskId) -> Result<Option<SystemTime>, StoreError> {
+        let query = "SELECT coalesce((SELECT at FROM events WHERE task = ?1 ORDER BY seq DESC LIMIT 1), created_at)
+            FROM tasks WHERE id = ?1";
+        let at: Option<String> = self
+            .lock()
+            .query_row(query, params![id.as_str()], |row| row.get(0))
+            .optional()
+            .map_err(|e| self.failed(e))?;
+        // what is no time happened now: nothing goes for want of one
+        let time = |at: String| at.parse::<jiff::Timestamp>().map_or_else(|_| SystemTime::now(), SystemTime::from);
+        Ok(at.map(time))
     }
 
     /// Synced commits since this was opened.

@@ -8,7 +8,7 @@ use sortie_core::action::ToolCall;
 use sortie_core::event::Event;
 use sortie_core::outcome::TestCounts;
 use sortie_core::text::one_line;
-use sortie_policy::ports::{Invocation, Tools};
+use sortie_policy::ports::{ErrorCode, Invocation, PortError, Tools};
 
 use crate::run::{RunError, TaskRun, port};
 
@@ -112,7 +112,8 @@ impl TaskRun {
                 };
                 let output = tools.invoke(permit, invocation).await.map_err(port("run the tests"))?;
                 read(output.details).ok_or_else(|| {
-                    RunError::SetUp(format!("`{TOOL}` gave no result: {}", one_line(&output.content, 300)))
+                    let text = format!("`{TOOL}` gave no result: {}", one_line(&output.content, 300));
+                    port("run the tests")(PortError::new(ErrorCode::Internal, text))
                 })
             })
             .await?;

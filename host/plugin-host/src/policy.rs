@@ -17,7 +17,7 @@ use crate::error::Problem;
 use crate::host::{Inner, Prepared, bounds, types};
 use crate::log::PluginLog;
 use crate::state::{Determined, PluginInfo, State};
-use crate::tool::failed;
+use crate::tool::accepted;
 use crate::{call, json};
 
 /// A component that decides on actions. Clones share it.
@@ -47,10 +47,7 @@ impl PolicyPlugin {
                 instance.sortie_policy_policy().call_validate_settings(store, &settings).await
             })
         });
-        checked
-            .await
-            .map_err(|failure| failed("validate-settings", &failure))?
-            .map_err(|error| Problem::Settings(one_line(&error.message, 1000)))?;
+        accepted(checked.await)?;
         Ok(Self(Arc::new(Loaded { host, info, pre, digest, imports })))
     }
 

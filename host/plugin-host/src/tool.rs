@@ -9,10 +9,11 @@ use sortie_core::text::{clip, one_line, strip_escapes};
 use sortie_policy::ports::{Tool, ToolEffects};
 use tokio_util::sync::CancellationToken;
 
+use crate::bindings::host::types;
 use crate::bindings::tool::ToolHostPre;
 use crate::bindings::tool::exports::sortie::tool::tool as wit;
 use crate::error::Problem;
-use crate::host::{Inner, Prepared, types};
+use crate::host::{self, Inner, Prepared};
 use crate::spec::is_name;
 use crate::state::{PluginInfo, State};
 use crate::{call, failure, schema};
@@ -46,7 +47,7 @@ impl LoadedTool {
     /// Asks the component what it offers and whether it accepts its settings.
     pub(crate) async fn ask(host: Arc<Inner>, prepared: Prepared) -> Result<Self, Problem> {
         let Prepared { info, digest, pre, imports } = prepared;
-        let pre = ToolHostPre::new(pre).map_err(types)?;
+        let pre = ToolHostPre::new(pre).map_err(host::types)?;
         let never = CancellationToken::new();
         let state = || State::new(&info, host.limits.tool_memory, &host.log, None, None);
 
@@ -67,10 +68,7 @@ impl LoadedTool {
                 instance.sortie_tool_tool().call_validate_settings(store, &settings).await
             })
         });
-        checked
-            .await
-            .map_err(|failure| failed("validate-settings", &failure))?
-            .map_err(|error| Problem::Settings(one_line(&error.message, 1000)))?;
+        accepted(checked.await)?;
         Ok(Self(Arc::new(Loaded { host, info, pre, offers, digest, imports })))
     }
 
@@ -104,7 +102,13 @@ impl LoadedTool {
     }
 }
 
-pub(crate) fn failed(function: &'static str, failure: &failure::Failure) -> Problem {
+/// Whether a component has accepted its settings.
+pub(crate) fn accepted(checked: Result<Result<(), types::Error>, failure::Failure>) -> Result<(), Problem> {
+    let checked = checked.map_err(|failure| failed("validate-settings", &failure))?;
+    checked.map_err(|error| Problem::Settings(one_line(&error.message, 1000)))
+}
+
+fn failed(function: &'static str, failure: &failure::Failure) -> Problem {
     Problem::Failed { function, reason: failure.to_string() }
 }
 

@@ -38,7 +38,14 @@ impl Defaults {
             ActionKind::RepositoryFetch if action.target == self.repository => None,
             ActionKind::ModelRequest if detail(action, "provider") == self.provider => None,
             ActionKind::NetworkConnect | ActionKind::HttpRequest => self.network_objection(action, facts),
-            kind => Some((format!("no policy allows this {kind}"), Some("a policy has to allow it".into()))),
+            kind => Some((
+                format!("no policy allows this {kind}"),
+                Some(format!(
+                    "`[[rule]]` in the settings, with `action = \"{kind}\"`, `match = {{ target = {:?} }}`, \
+                     `decision = \"allow\"`, a `name` and a `reason`, would allow it",
+                    action.target
+                )),
+            )),
         }
     }
 

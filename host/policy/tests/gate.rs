@@ -12,69 +12,18 @@ use sortie_core::event::Event;
 use sortie_core::network::NetworkRule;
 use sortie_core::{Actor, Decision, Facts, Phase, Verdict};
 use sortie_policy::{
-    Answer, Approver, Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link,
-    Nobody, PolicyEvent, Question, Registries,
+    Answer, Approver, Audit, AuditError, Chain, Defaults, Fault, Gate, Layer, Link, Nobody, PolicyEvent,
+    Question,
 };
-
-struct At(Phase);
-
-impl FactsSource for At {
-    fn facts(&self) -> Facts {
-        Facts {
-            now: "2026-01-01T00:00:00Z".parse().expect("a time"),
-            task: "task-222222".into(),
-            repository: "https://example.org/r".into(),
-            branch: "sortie/x".into(),
-            phase: self.0,
-            tool_calls: 0,
-            turns: 0,
-            input_tokens: 0,
-            output_tokens: 0,
-            elapsed_ms: 0,
-            untrusted_text: false,
-        }
-    }
-}
-
-#[derive(Default)]
-struct Log {
-    lines: Mutex<Vec<Event>>,
-    broken: bool,
-}
-
-impl Audit for Log {
-    fn record(&self, decision: Event) -> Result<(), AuditError> {
-        if self.broken {
-            return Err(AuditError("disk full".into()));
-        }
-        self.lines.lock().expect("not poisoned").push(decision);
-        Ok(())
-    }
-}
-
-/// Answers by a function of the event.
-struct By<F>(F);
-
-#[async_trait]
-impl<F: Fn(&PolicyEvent) -> Result<Verdict, Fault> + Send + Sync> Evaluator for By<F> {
-    async fn evaluate(&self, event: &PolicyEvent) -> Result<Verdict, Fault> {
-        (self.0)(event)
-    }
-}
+use sortie_testing::{Deciding, Kept, Still, Unkept, facts};
 
 fn link(
     id: &str,
     layer: Layer,
     decide: impl Fn(&Action) -> Result<Decision, Fault> + Send + Sync + 'static,
 ) -> Link {
-    Link {
-        id: id.into(),
-        layer,
-        priority: 0,
-        subscribes: ActionKind::ALL.into(),
-        mutates: false,
-        evaluator: Arc::new(By(move |event: &PolicyEvent| decide(&event.action).map(Verdict::of))),
-    }
+    let by = Deciding(move |event: &PolicyEvent| decide(&event.action).map(Verdict::of));
+    Link { layer, ..sortie_testing::link(id, Arc::new(by)) }
 }
 
 fn always(id: &str, layer: Layer, decision: Decision) -> Link {
@@ -87,16 +36,20 @@ fn defaults() -> Defaults {
         provider: "scripted".into(),
         setup_network: NetworkRule::All,
         agent_network: "api.example.org".parse().expect("a rule"),
-        registries: Registries::default(),
+        ..sortie_testing::defaults()
     }
 }
 
-fn gate_in(phase: Phase, links: Vec<Link>, log: &Arc<Log>, approver: Arc<dyn Approver>) -> Gate {
-    Gate::new(Chain::new(links), defaults(), Arc::new(At(phase)), Arc::clone(log) as Arc<dyn Audit>, approver)
+fn at(phase: Phase) -> Arc<Still> {
+    Arc::new(Still::at(Facts { phase, ..facts() }))
+}
+
+fn gate_in(phase: Phase, links: Vec<Link>, audit: Arc<dyn Audit>, approver: Arc<dyn Approver>) -> Gate {
+    Gate::new(Chain::new(links), defaults(), at(phase), audit, approver)
 }
 
 fn gate(links: Vec<Link>) -> Gate {
-    gate_in(Phase::Work, links, &Arc::default(), Arc::new(Nobody))
+    gate_in(Phase::Work, links, Arc::new(Unkept), Arc::new(Nobody))
 }
 
 fn echo() -> Exec {
@@ -131,7 +84,7 @@ async fn the_network_rule_of_the_phase_bounds_connections_and_requests() {
     assert!(permits(&work, request("https://api.example.org/x")).await);
     assert!(!permits(&work, request("https://user@example.net:443/api.example.org")).await);
     assert!(!permits(&work, request("nonsense")).await);
-    let prepare = gate_in(Phase::Prepare, vec![], &Arc::default(), Arc::new(Nobody));
+    let prepare = gate_in(Phase::Prepare, vec![], Arc::new(Unkept), Arc::new(Nobody));
     assert!(permits(&prepare, connect("example.net")).await);
 }
 
@@ -161,8 +114,7 @@ async fn registries_are_nobody_until_the_package_managers_were_asked() {
     let mut defaults = defaults();
     defaults.setup_network = "registries".parse().expect("a rule");
     let registries = defaults.registries.clone();
-    let (facts, log) = (Arc::new(At(Phase::Prepare)), Arc::<Log>::default());
-    let gate = Gate::new(Chain::new(vec![]), defaults, facts, log, Arc::new(Nobody));
+    let gate = sortie_testing::gate_with(vec![], defaults, at(Phase::Prepare), Arc::new(Unkept));
     let connect = |host: &str| NetworkConnect { host: host.into(), port: 443, request: None };
     let refused = gate.permit(&Actor::Host, connect("a.example")).await.expect_err("nobody was asked");
     assert_eq!(
@@ -220,14 +172,14 @@ impl Approver for Somebody {
 #[tokio::test]
 async fn a_repository_cannot_have_a_person_asked_for_what_would_be_refused_without_it() {
     let ask = |id, layer| always(id, layer, Decision::Ask("the tests need it".into()));
-    let gate = |links| gate_in(Phase::Work, links, &Arc::default(), Arc::new(Somebody));
+    let gate = |links| gate_in(Phase::Work, links, Arc::new(Unkept), Arc::new(Somebody));
     let repository = || ask("r", Layer::Repository);
     let refusal = gate(vec![repository()]).permit(&Actor::Agent, push()).await.expect_err("refused");
     assert_eq!(refusal.policy, "default");
     // it still tightens what the others let through, and theirs is still a grant
     assert!(permits(&gate(vec![repository()]), echo()).await);
     assert!(
-        !permits(&gate_in(Phase::Work, vec![repository()], &Arc::default(), Arc::new(Nobody)), echo()).await
+        !permits(&gate_in(Phase::Work, vec![repository()], Arc::new(Unkept), Arc::new(Nobody)), echo()).await
     );
     assert!(permits(&gate(vec![repository(), always("u", Layer::User, Decision::Allow)]), push()).await);
     assert!(permits(&gate(vec![ask("u", Layer::User)]), push()).await);
@@ -340,24 +292,32 @@ async fn a_transform_without_leave_of_nonsense_or_without_end_is_a_fault() {
     }
 }
 
+/// A record that takes nothing any more.
+struct Full;
+
+impl Audit for Full {
+    fn record(&self, _: Event) -> Result<(), AuditError> {
+        Err(AuditError("disk full".into()))
+    }
+}
+
 #[tokio::test]
 async fn an_action_whose_decision_cannot_be_recorded_does_not_happen() {
-    let log = Arc::new(Log { broken: true, ..Log::default() });
-    let gate = gate_in(Phase::Work, vec![], &log, Arc::new(Nobody));
+    let gate = gate_in(Phase::Work, vec![], Arc::new(Full), Arc::new(Nobody));
     let refusal = gate.permit(&Actor::Agent, echo()).await.expect_err("refused");
     assert_eq!((refusal.policy.as_str(), refusal.fault), ("audit", true));
 }
 
 #[tokio::test]
 async fn every_decision_leaves_one_record() {
-    let log = Arc::<Log>::default();
+    let log = Arc::<Kept>::default();
     let broken = link("broken", Layer::User, |_| Err(Fault("trap".into())));
     let broken = Link { subscribes: BTreeSet::from([ActionKind::RepositoryFetch]), ..broken };
-    let gate = gate_in(Phase::Work, vec![broken], &log, Arc::new(Nobody));
+    let gate = gate_in(Phase::Work, vec![broken], Arc::clone(&log) as _, Arc::new(Nobody));
     assert!(permits(&gate, echo()).await);
     assert!(!permits(&gate, push()).await);
     assert!(!permits(&gate, RepositoryFetch { url: "x".into(), reference: None }).await);
-    let lines = log.lines.lock().expect("not poisoned");
+    let lines = log.events();
     let decisions: Vec<_> = lines
         .iter()
         .map(|event| match event {
@@ -388,7 +348,7 @@ impl Approver for ApprovesOnce {
 #[tokio::test]
 async fn an_approval_is_asked_for_each_action_by_its_digest() {
     let ask = always("ask", Layer::User, Decision::Ask("sure?".into()));
-    let gate = gate_in(Phase::Work, vec![ask], &Arc::default(), Arc::new(ApprovesOnce(Mutex::default())));
+    let gate = gate_in(Phase::Work, vec![ask], Arc::new(Unkept), Arc::new(ApprovesOnce(Mutex::default())));
     assert!(permits(&gate, echo()).await);
     assert!(!permits(&gate, echo()).await);
     assert!(permits(&gate, Exec { argv: vec!["echo".into(), "b".into()], ..Exec::default() }).await);

@@ -14,7 +14,7 @@ mod watch;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, socketpair};
@@ -93,7 +93,7 @@ impl Client {
         let sent = send_some(&channel, &frame)?;
         {
             let mut passed = vec![theirs.as_fd()];
-            passed.extend(streams.iter().map(Passed::as_fd));
+            passed.extend(streams.iter().map(OwnedFd::as_fd));
             self.request(Request::Exec, &passed).await?;
         }
         drop((theirs, streams));
@@ -181,53 +181,28 @@ impl Client {
     }
 }
 
-/// A descriptor that goes to init: made for it, or shared by all.
-enum Passed {
-    Own(OwnedFd),
-    Null(&'static OwnedFd),
-}
-
-impl Passed {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Own(fd) => fd.as_fd(),
-            Self::Null(fd) => fd.as_fd(),
-        }
-    }
-}
-
 type Ours = (Option<Input>, [Option<Output>; 2]);
 
-/// The three streams of a command, its ends and ours. Only ours must not block.
-fn streams(stdin: Stdin) -> io::Result<(Vec<Passed>, Option<Ours>)> {
-    let (theirs_in, input) = match stdin {
-        Stdin::Null => (Passed::Null(null()?), None),
-        Stdin::Pipe => {
-            let (reader, writer) = io::pipe()?;
-            (Passed::Own(reader.into()), Some(Input::pipe(writer.into())?))
-        }
-    };
+/// The streams of a command, its ends and ours. Only ours must not block. All of them are made for it: of a file of the
+/// host's, whoever is root inside could change the mode and the owner. So nothing to read is init's to give.
+fn streams(stdin: Stdin) -> io::Result<(Vec<OwnedFd>, Option<Ours>)> {
+    let mut theirs = Vec::new();
+    let mut input = None;
+    if stdin == Stdin::Pipe {
+        let (reader, writer) = io::pipe()?;
+        theirs.push(reader.into());
+        input = Some(Input::pipe(writer.into())?);
+    }
     let (out_reader, out_writer) = io::pipe()?;
     let (err_reader, err_writer) = io::pipe()?;
+    theirs.extend([out_writer.into(), err_writer.into()]);
     let outputs = [Some(Output::new(out_reader.into())?), Some(Output::new(err_reader.into())?)];
-    Ok((
-        vec![theirs_in, Passed::Own(out_writer.into()), Passed::Own(err_writer.into())],
-        Some((input, outputs)),
-    ))
+    Ok((theirs, Some((input, outputs))))
 }
 
 fn terminal_streams(terminal: OwnedFd) -> io::Result<Ours> {
     let copy = terminal.try_clone()?;
     Ok((Some(Input::terminal(copy)?), [Some(Output::new(terminal)?), None]))
-}
-
-fn null() -> io::Result<&'static OwnedFd> {
-    static NULL: OnceLock<OwnedFd> = OnceLock::new();
-    if let Some(null) = NULL.get() {
-        return Ok(null);
-    }
-    let null = std::fs::File::open("/dev/null")?;
-    Ok(NULL.get_or_init(|| null.into()))
 }
 
 /// A channel: our end, which does not block, and init's, which does.

@@ -24,6 +24,7 @@
 mod build;
 mod call;
 mod commit;
+mod config;
 mod credentials;
 mod engine;
 mod error;
@@ -38,22 +39,24 @@ mod services;
 mod shape;
 mod sweep;
 mod users;
+mod written;
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::query_parameters::RemoveContainerOptions;
-use sortie_core::action::{Service, Stage};
+use sortie_core::action::Stage;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::Client;
 use crate::counters::Counters;
-use crate::sandbox::{Enforced, Limits, Owner, base_variables, counters_of, filter_file};
+use crate::sandbox::{Enforced, base_variables, counters_of, filter_file};
 
 pub use build::{BUILD_LABEL, BuildConfig};
 pub use commit::{SNAPSHOT_LABEL, Snapshot};
+pub use config::{ContainerConfig, Tell};
 pub use engine::{About, Engine, EngineKind};
 pub use error::{ContainerError, EngineError};
 
@@ -61,6 +64,7 @@ use call::called;
 use error::step;
 use folder::Folder;
 use services::Services;
+use written::Written;
 
 /// The label that names the task of a container.
 pub const TASK_LABEL: &str = "dev.sortie.task";
@@ -72,42 +76,6 @@ pub const SERVICE_LABEL: &str = "dev.sortie.service";
 const WORKSPACE_LABEL: &str = "dev.sortie.workspace";
 /// The label of an image whose `/etc/passwd` knows the commands' user, who is its value.
 const USERS_LABEL: &str = "dev.sortie.users";
-
-/// What a container is made from.
-#[derive(Clone, Debug)]
-pub struct ContainerConfig {
-    /// The image, by name, digest or id. The engine must have it.
-    pub image: String,
-    /// The task, for the label.
-    pub task: String,
-    /// Whose it is, for the label.
-    pub owner: String,
-    /// The bytes of `sortie-init`.
-    pub init: Cow<'static, [u8]>,
-    /// A folder that is made for what the container sees of ours, and removed with it. Its parent exists and is
-    /// nobody else's.
-    pub folder: PathBuf,
-    /// The work tree, read and written at [`WORKSPACE`](crate::sandbox::WORKSPACE).
-    pub work_tree: PathBuf,
-    /// The commands' home, read and written at [`HOME`](crate::sandbox::HOME).
-    pub home: PathBuf,
-    /// Paths in the work tree that commands can neither read nor replace. Only what exists can be hidden.
-    pub masks: Vec<PathBuf>,
-    /// Paths in the work tree that commands can read but not change.
-    pub read_only: Vec<PathBuf>,
-    /// Certificate authorities to trust inside, as PEM; none for the image's own.
-    pub certificates: Option<PathBuf>,
-    /// What it is made for. In a set-up the files of the image can be written.
-    pub stage: Stage,
-    /// Whether commands are root inside, which they can be in a set-up alone. The folders then belong to nobody that
-    /// can be relied on until [`Container::finish`].
-    pub root: bool,
-    /// What runs beside it, in its network. The engine must have their images. Each may use as much as the
-    /// commands.
-    pub services: Vec<Service>,
-    /// What the commands may use up.
-    pub limits: Limits,
-}
 
 /// A running container. Dropping it ends it in the background; [`Container::stop`] also waits.
 #[derive(Debug)]
@@ -122,6 +90,8 @@ pub struct Container {
     counters: Option<Arc<Counters>>,
     process: i32,
     enforced: Enforced,
+    /// Sees to what it writes to the engine's disk, if it can.
+    _written: Option<AbortOnDropHandle<()>>,
     _folder: Folder,
 }
 
@@ -131,9 +101,14 @@ impl Container {
     /// # Errors
     /// Which step failed, and why. A limit that the engine cannot keep is an error.
     pub async fn start(engine: &Engine, config: ContainerConfig) -> Result<Self, ContainerError> {
-        check(engine, &config)?;
+        config.check(engine)?;
         reclaim::reclaim(engine, &config).await?;
         let image = engine.image(&config.image).await?;
+        let volumes = image.config.volumes.as_ref().is_some_and(|volumes| !volumes.is_empty());
+        let writes = config.stage == Stage::SetUp || volumes;
+        if writes || !config.services.is_empty() {
+            engine.check_room(config.disk)?;
+        }
         let filter =
             filter_file().map_err(|reason| ContainerError::Step { step: "filter system calls", reason })?;
         let user = shape::user(engine.about());
@@ -153,6 +128,7 @@ impl Container {
         // while it is there to be asked; if the engine keeps its cgroups from us, a limit is kept and not named
         let counters = counters_of(pid, &config.limits).map(Arc::new);
         let services = Services::start(engine, &config, &id).await?;
+        let written = writes.then(|| bound(engine.clone(), id.clone(), client.clone(), &config));
         let environment = environment(&image.environment, &folder, config.root);
         made.keep();
         let engine = engine.clone();
@@ -167,18 +143,9 @@ impl Container {
             unprotected,
             counters,
             process: pid,
+            _written: written,
             _folder: folder,
         })
-    }
-
-    /// Gives work tree and home back to their owner, if a host was killed while commands were root in them, and says
-    /// whether that was so. [`Container::start`] does so by itself; whoever wants to read or remove them without a
-    /// container calls this first.
-    ///
-    /// # Errors
-    /// If it could not be done; the folders are then not to be touched.
-    pub async fn reclaim(engine: &Engine, config: &ContainerConfig) -> Result<bool, ContainerError> {
-        reclaim::reclaim(engine, config).await
     }
 
     /// The engine's name for it.
@@ -223,9 +190,7 @@ impl Container {
         if self.config.stage != Stage::SetUp {
             return None;
         }
-        let inspected = self.engine.api.inspect_container(&self.id, None).await.ok()?;
-        let folder = PathBuf::from(inspected.graph_driver?.data.get("UpperDir")?);
-        std::fs::read_dir(&folder).is_ok().then_some(folder)
+        written::layer(&self.engine.api.inspect_container(&self.id, None).await.ok()?)
     }
 
     /// Ends every process inside and the services, waits until the containers are gone, and gives the folders back
@@ -297,25 +262,19 @@ impl Drop for Made {
     }
 }
 
-fn check(engine: &Engine, config: &ContainerConfig) -> Result<(), ContainerError> {
-    if config.root && config.stage != Stage::SetUp {
-        let reason = "commands are root in a set-up alone".to_owned();
-        return Err(ContainerError::Step { step: "start the workspace", reason });
-    }
-    services::check(&config.services)?;
-    let uid = Owner::current().uid;
-    for path in [&config.work_tree, &config.home] {
-        let failed = |reason: String| ContainerError::Folder { path: path.clone(), reason };
-        let metadata = std::fs::symlink_metadata(path).map_err(|error| failed(error.to_string()))?;
-        let found = std::os::unix::fs::MetadataExt::uid(&metadata);
-        if !metadata.is_dir() || found != uid {
-            return Err(failed(format!("it must be a folder of user {uid}, as whom commands run")));
+/// Ends all commands as often as they have written too much to the engine's disk.
+fn bound(engine: Engine, id: String, client: Client, config: &ContainerConfig) -> AbortOnDropHandle<()> {
+    let (mut written, tell) = (Written::new(&engine, config.disk), config.tell.clone());
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        while !client.is_gone() {
+            let reached = written.reached(&engine, &id).await;
+            client.kill_all();
+            tell.say(format!(
+                "the limit {reached} was reached by what the container holds beside work tree and home: all of its \
+                 commands were ended"
+            ));
         }
-    }
-    match engine.about().unkept(&config.limits) {
-        Some(reduced) => Err(ContainerError::Unenforceable(reduced)),
-        None => Ok(()),
-    }
+    }))
 }
 
 /// Removes a container, whatever state it is in, and waits until it is gone.

@@ -26,12 +26,13 @@ use std::time::{Duration, Instant};
 use sortie_policy::ports::{CommandLimit, LimitReached};
 
 use crate::client::Client;
-use guard::{Guard, Want};
+pub(crate) use guard::{Guard, Want};
 pub use quota::Quota;
 pub use space::{FileSystem, Space};
+pub(crate) use usage::Usage;
 
 /// How often the free space is looked at.
-const EVERY: Duration = Duration::from_millis(250);
+pub(crate) const EVERY: Duration = Duration::from_millis(250);
 
 /// What a workspace may fill of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,15 @@ impl Default for DiskLimits {
     fn default() -> Self {
         Self { bytes: 20 << 30, free: 2 << 30 }
     }
+}
+
+/// Bytes that a folder takes up on the disk, with all in it; a name counts as 4 KiB at least. None if they cannot be
+/// counted. Blocks.
+pub fn size(folder: &Path) -> Option<u64> {
+    let go_on = AtomicBool::new(false);
+    let mut usage = Usage::new(&go_on);
+    usage.add_folder(folder);
+    Some(usage.bytes()).filter(|bytes| *bytes < u64::MAX)
 }
 
 /// Why no workspace is started for want of space.
@@ -227,7 +237,7 @@ impl Looker {
 
     fn count(&self) -> (u64, Duration) {
         let began = Instant::now();
-        let mut usage = usage::Usage::new(&self.stop);
+        let mut usage = Usage::new(&self.stop);
         for folder in &self.folders {
             usage.add_folder(folder);
         }

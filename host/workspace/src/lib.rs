@@ -47,4 +47,5 @@ mod spread;
 mod traverse;
 
 pub use isolated::Isolated;
+pub use remove::remove_tree;
 pub use spread::spread;

@@ -18,7 +18,7 @@ use url::Url;
 const MAX_TEXT: u64 = 256 << 10;
 
 /// Variables that name registries.
-const VARIABLES: [&str; 15] = [
+const VARIABLES: [&str; 17] = [
     "GONOPROXY",
     "GONOSUMDB",
     "GOPRIVATE",
@@ -27,6 +27,7 @@ const VARIABLES: [&str; 15] = [
     "NPM_CONFIG_REGISTRY",
     "PIP_EXTRA_INDEX_URL",
     "PIP_INDEX_URL",
+    "PNPM_CONFIG_REGISTRY",
     "UV_DEFAULT_INDEX",
     "UV_EXTRA_INDEX_URL",
     "UV_INDEX",
@@ -34,6 +35,7 @@ const VARIABLES: [&str; 15] = [
     "YARN_NPM_REGISTRY_SERVER",
     "YARN_REGISTRY",
     "npm_config_registry",
+    "pnpm_config_registry",
 ];
 
 /// The user's variables that name registries; `variable` reads the

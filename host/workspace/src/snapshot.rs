@@ -34,6 +34,9 @@ pub struct About {
     pub repository: String,
     /// The environment, as people call it.
     pub environment: String,
+    /// The kind of workspace, and what it began with: another system, other users or other path rules are another.
+    #[serde(default)]
+    pub made_in: String,
     /// The commands that made it.
     pub commands: Vec<String>,
     /// For containers, the image that it goes with, by id.

@@ -12,7 +12,6 @@ use sortie_core::action::{ActionKind, ModelRequest, ToolCall};
 use sortie_core::conversation::{Conversation, Item, Message, Reply, StopReason, ToolSpec};
 use sortie_core::digest::Digest;
 use sortie_core::event::Event;
-use sortie_core::network::NetworkRule;
 use sortie_core::outcome::Usage;
 use sortie_core::{Decision, Verdict};
 use sortie_policy::ports::{
@@ -20,7 +19,7 @@ use sortie_policy::ports::{
 };
 use sortie_policy::{
     Answer, Approver, Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link,
-    Permit, PolicyEvent, Question, Registries, Seal,
+    Permit, PolicyEvent, Question, Seal,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -282,13 +281,8 @@ impl World {
             mutates: true,
             evaluator: Arc::new(policy),
         });
-        let defaults = Defaults {
-            repository: "/r".into(),
-            provider: "puppet".into(),
-            setup_network: NetworkRule::None,
-            agent_network: NetworkRule::None,
-            registries: Registries::default(),
-        };
+        let defaults =
+            Defaults { repository: "/r".into(), provider: "puppet".into(), ..sortie_testing::defaults() };
         let gate = Arc::new(Gate::new(
             Chain::new(link.into_iter().collect()),
             defaults,

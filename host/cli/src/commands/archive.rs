@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use sortie_core::TaskId;
 use sortie_core::text::one_line;
+use sortie_orchestrator::{FolderError, TaskFolder};
 use sortie_workspace::archive::{ArchiveError, Archives, Manifest, UnpackLimits, What};
+use sortie_workspace::disk::Quota;
 
 use crate::archiver::{describe, size};
 use crate::args::ArchiveCommand;
@@ -21,7 +23,7 @@ pub(crate) fn run(places: &Places, command: ArchiveCommand) -> anyhow::Result<Ex
         ArchiveCommand::List(arguments) => list(&archives, arguments.json),
         ArchiveCommand::Show { id, json } => show(&archives, &id, json),
         ArchiveCommand::Restore { id, folder } => restore(&archives, &id, folder),
-        ArchiveCommand::Rm { ids } => remove(&archives, &ids),
+        ArchiveCommand::Rm { ids } => remove(places, &archives, &ids),
     }
 }
 
@@ -97,11 +99,22 @@ fn restore(archives: &Archives, id: &TaskId, folder: Option<PathBuf>) -> anyhow:
     Ok(Exit::Done)
 }
 
-fn remove(archives: &Archives, ids: &[TaskId]) -> anyhow::Result<Exit> {
+fn remove(places: &Places, archives: &Archives, ids: &[TaskId]) -> anyhow::Result<Exit> {
     for id in ids {
-        archives.remove(id).map_err(known)?;
+        // first: if this is killed, there still is an archive to name again
+        let folder = TaskFolder::remove(&places.home, id);
+        let had_folder = match folder {
+            Ok(()) => true,
+            Err(FolderError::None(_)) => false,
+            Err(error) => return Err(super::shell::known(error)),
+        };
+        match archives.remove(id) {
+            Err(ArchiveError::None(_)) if had_folder => {}
+            removed => removed.map_err(known)?,
+        }
         print::give(id);
     }
+    Quota::sweep(&places.home);
     Ok(Exit::Done)
 }
 

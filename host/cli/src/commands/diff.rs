@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use anyhow::Context as _;
 use sortie_core::text::strip_escapes;
 use sortie_orchestrator::{Store, TaskFolder};
+use sortie_workspace::archive::Archives;
 
 use crate::args::DiffArguments;
 use crate::exit::{Exit, Failure};
@@ -16,10 +17,7 @@ pub(crate) fn run(places: &Places, arguments: &DiffArguments) -> anyhow::Result<
     let diff = match std::fs::read(&path) {
         Ok(diff) => diff,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(Failure::usage(format!(
-                "{} has no diff: it is written when the task ends, if it came as far as a checkout",
-                arguments.id
-            )));
+            return Err(missing(places, &arguments.id));
         }
         Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     };
@@ -28,6 +26,24 @@ pub(crate) fn run(places: &Places, arguments: &DiffArguments) -> anyhow::Result<
     let shown = if stdout.is_terminal() { for_terminal(&diff) } else { diff };
     drop(stdout.write_all(&shown));
     Ok(Exit::Done)
+}
+
+/// Why there is no diff, and what to do.
+fn missing(places: &Places, id: &TaskId) -> anyhow::Error {
+    let program = super::program();
+    Failure::usage(if Archives::new(&places.home).path(id).exists() {
+        format!(
+            "{id} has no diff here\nhint: `{program} archive restore {id}` unpacks its archive, with `changes.diff` if \
+             it came as far as a checkout"
+        )
+    } else if TaskFolder::place(&places.home, id).is_dir() {
+        format!(
+            "{id} has no diff: it is written when the task ends, if it came as far as a checkout\nhint: `{program} \
+             shell {id}` enters what there is"
+        )
+    } else {
+        format!("{id} has no diff: its folder was removed, and there is no archive of it")
+    })
 }
 
 fn for_terminal(diff: &[u8]) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use std::io::Read as _;
 
 use anyhow::Context as _;
+use sortie_core::Outcome;
 use sortie_orchestrator::Until;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,9 @@ pub(crate) async fn run(places: &Places, arguments: RunArguments) -> anyhow::Res
             "\n{program} logs {0}    every event\n{program} diff {0}    the change",
             report.task
         ));
+        if report.outcome != Outcome::Done {
+            print::tell(format_args!("{program} shell {}   what it left", report.task));
+        }
     }
     Ok(of_task(report.outcome, error.as_ref()))
 }

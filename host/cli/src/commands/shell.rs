@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use sortie_agent::Journal as _;
-use sortie_core::Actor;
 use sortie_core::action::{Exec, command_line};
 use sortie_core::event::Event;
-use sortie_orchestrator::{FolderError, Store, TaskFolder};
+use sortie_core::{Actor, TaskId};
+use sortie_orchestrator::{FolderError, Store, StoreError, TaskFolder};
 use sortie_policy::ports::{Chunk, ErrorCode, Exit as Ended, Process};
 use sortie_workspace::archive::{ArchiveError, Archives, UnpackLimits, What};
 use sortie_workspace::sandbox::Owner;
@@ -43,25 +43,78 @@ const GRACE: Duration = Duration::from_secs(10);
 const SHELLS: [&str; 2] = ["bash", "sh"];
 
 pub(crate) async fn run(places: &Places, arguments: ShellArguments) -> anyhow::Result<Exit> {
-    let store = Store::open(&places.home)?;
-    let task = super::logs::known_task(&store, &arguments.id)?;
+    let id = super::logs::known_task(&Store::open(&places.home)?, &arguments.id)?.id;
+    let folder = match TaskFolder::place(&places.home, &id).is_dir() {
+        true => open(places, &id)?,
+        false => open_again(places, &id)?,
+    };
+    let borrowed = if folder.has_workspace() { None } else { Some(Borrowed::take(places, &folder, &id)?) };
+    let keep = arguments.keep;
+    let exit = run_in(places, &folder, arguments).await;
+    if let Some(borrowed) = borrowed.filter(|_| keep && exit.is_ok()) {
+        borrowed.keep()?;
+    }
+    exit
+}
+
+/// The folder of a task that nobody works on.
+///
+/// # Errors
+/// If there is none, or somebody does.
+pub(super) fn open(places: &Places, id: &TaskId) -> anyhow::Result<TaskFolder> {
     let owner = Owner::current();
-    let folder = TaskFolder::open(&places.home, &task.id, (owner.uid, owner.gid)).map_err(|error| match error {
+    TaskFolder::open(&places.home, id, (owner.uid, owner.gid)).map_err(known)
+}
+
+/// A folder for a task whose own is gone, where there is an archive to fill it
+/// from.
+fn open_again(places: &Places, id: &TaskId) -> anyhow::Result<TaskFolder> {
+    archived(places, id)?;
+    let owner = Owner::current();
+    TaskFolder::create_bare(&places.home, id, (owner.uid, owner.gid)).map_err(known)
+}
+
+/// What the user can mend is a usage error.
+pub(super) fn known(error: FolderError) -> anyhow::Error {
+    match error {
         FolderError::Taken(id) => Failure::usage(format!(
             "{id} is being worked on; wait for its end (`{} logs -f {id}`), or for that of the other shell",
             super::program()
         )),
         FolderError::None(_) => Failure::usage(error.to_string()),
         error => error.into(),
-    })?;
-    let backend = arguments.workspace.or_else(|| backend(&store, &task.id));
-    let made_of = MadeOf::of(&store, &task.id);
-    let borrowed =
-        if folder.has_workspace() { None } else { Some(Borrowed::take(places, &folder, &task.id)?) };
+    }
+}
+
+/// Checks that there is an archive to take a workspace from: most of what can
+/// be wrong with one shows here.
+fn archived(places: &Places, id: &TaskId) -> anyhow::Result<()> {
+    let manifest = Archives::new(&places.home).manifest(id);
+    manifest.map(drop).map_err(|error| match error {
+        ArchiveError::None(_) => Failure::usage(format!(
+            "the workspace of {id} was not kept, and there is no archive of it\nhint: `--keep` on `run` keeps the \
+             workspace, `keep = \"all\"` below `[archive]` in the settings archives it"
+        )),
+        error => error.into(),
+    })
+}
+
+/// Runs a shell, or a command, in the workspace that lies in a task's folder.
+///
+/// # Errors
+/// If the workspace cannot start, or a policy refuses it.
+pub(super) async fn run_in(
+    places: &Places,
+    folder: &TaskFolder,
+    arguments: ShellArguments,
+) -> anyhow::Result<Exit> {
+    let store = Store::open(&places.home)?;
+    let task = super::logs::known_task(&store, &arguments.id)?;
+    let made_of = MadeOf::of(&store, &task.id)?.unwrap_or_default();
     let visit = Visit {
-        folder: &folder,
+        folder,
         arguments: TaskArguments {
-            workspace: backend,
+            workspace: arguments.workspace.or_else(|| backend(&store, &task.id)),
             image: arguments.image.clone().or(made_of.image),
             network: arguments.network,
             env: arguments.env,
@@ -75,14 +128,11 @@ pub(crate) async fn run(places: &Places, arguments: ShellArguments) -> anyhow::R
     let entered = enter(places, visit).await?;
     let exit = command(&entered, &arguments.command).await;
     entered.workspace.stop().await;
-    if let Some(borrowed) = borrowed.filter(|_| arguments.keep) {
-        borrowed.keep()?;
-    }
     exit
 }
 
 /// The backend that the task had.
-fn backend(store: &Store, id: &sortie_core::TaskId) -> Option<String> {
+fn backend(store: &Store, id: &TaskId) -> Option<String> {
     let first = store.events(id, 0, 1).ok()?.pop()?;
     match serde_json::from_str(&first.body).ok()? {
         Event::TaskStarted { workspace, .. } => Some(workspace),
@@ -98,41 +148,44 @@ struct MadeOf {
 }
 
 impl MadeOf {
-    fn of(store: &Store, id: &sortie_core::TaskId) -> Self {
+    /// None of a task whose set-up did not come to its end.
+    fn of(store: &Store, id: &TaskId) -> Result<Option<Self>, StoreError> {
         let mut after = 0;
-        while let Ok(events) = store.events(id, after, PAGE) {
-            let Some(last) = events.last() else { break };
+        loop {
+            let events = store.events(id, after, PAGE)?;
+            let Some(last) = events.last() else { return Ok(None) };
             after = last.seq;
             for event in &events {
                 // an event of set-up: it is among the first
                 if let Ok(Event::EnvironmentReady { image, image_id, .. }) = serde_json::from_str(&event.body)
                 {
-                    return Self { image, image_id };
+                    return Ok(Some(Self { image, image_id }));
                 }
             }
         }
-        Self::default()
     }
+}
+
+/// Whether a task's set-up came to its end.
+///
+/// # Errors
+/// If the journal cannot be read.
+pub(super) fn is_ready(store: &Store, id: &TaskId) -> Result<bool, StoreError> {
+    Ok(MadeOf::of(store, id)?.is_some())
 }
 
 /// A work tree from an archive, which goes again when this is dropped.
 struct Borrowed<'a>(Option<&'a TaskFolder>);
 
 impl<'a> Borrowed<'a> {
-    fn take(places: &Places, folder: &'a TaskFolder, id: &sortie_core::TaskId) -> anyhow::Result<Self> {
-        let archives = Archives::new(&places.home);
-        // before anything is made: most of what can be wrong shows here
-        archives.manifest(id).map_err(|error| match error {
-            ArchiveError::None(_) => Failure::usage(format!(
-                "the workspace of {id} was not kept, and there is no archive of it\nhint: `--keep` on `run` keeps \
-                 the workspace, `keep = \"all\"` below `[archive]` in the settings archives it"
-            )),
-            error => error.into(),
-        })?;
+    fn take(places: &Places, folder: &'a TaskFolder, id: &TaskId) -> anyhow::Result<Self> {
+        // before anything is made
+        archived(places, id)?;
         folder.borrow_workspace()?;
         let borrowed = Self(Some(folder));
         let owner = Owner::current();
         let owner = Some((owner.uid, owner.gid));
+        let archives = Archives::new(&places.home);
         archives.restore(id, What::Workspace, &folder.work_tree(), owner, UnpackLimits::default())?;
         print::tell(
             "this is the archived work tree; what is changed here goes with the shell, unless `--keep` is given",

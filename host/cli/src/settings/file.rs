@@ -39,6 +39,8 @@ pub(crate) struct SettingsFile {
     pub(crate) environments: BTreeMap<String, OperatorTable>,
     /// What is kept of set-ups.
     pub(crate) snapshots: SnapshotSettings,
+    /// What is kept of what remotes sent.
+    pub(crate) mirrors: MirrorSettings,
     /// What is kept of tasks that ended.
     pub(crate) archive: ArchiveSettings,
     /// The author of commits.
@@ -53,7 +55,7 @@ pub(crate) struct SettingsFile {
 
 /// `[network]`
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(crate) struct NetworkSettings {
     /// The rule of set-up; `all` by default.
     pub(crate) setup: Option<NetworkRule>,
@@ -80,7 +82,7 @@ impl NetworkSettings {
 
 /// `[limits]`
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(crate) struct LimitSettings {
     /// Model turns.
     pub(crate) turns: Option<u32>,
@@ -98,7 +100,7 @@ pub(crate) struct LimitSettings {
 
 /// `[workspace]`
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(crate) struct WorkspaceSettings {
     /// The kind: `sandbox` or `docker`.
     pub(crate) backend: Option<String>,
@@ -121,7 +123,7 @@ pub(crate) struct WorkspaceSettings {
 
 /// `[snapshots]`
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(crate) struct SnapshotSettings {
     /// Whether set-ups are kept for later tasks, and taken from earlier ones; true by default.
     pub(crate) enabled: Option<bool>,
@@ -133,9 +135,21 @@ pub(crate) struct SnapshotSettings {
     pub(crate) one_mb: Option<u64>,
 }
 
+/// `[mirrors]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(crate) struct MirrorSettings {
+    /// Whether tasks fetch by way of mirrors of remotes; true by default.
+    pub(crate) enabled: Option<bool>,
+    /// Days that one is kept which no task uses; 30 by default.
+    pub(crate) keep_days: Option<u64>,
+    /// Megabytes (2^20 bytes) of all mirrors together; 20480 by default.
+    pub(crate) max_mb: Option<u64>,
+}
+
 /// `[archive]`
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(crate) struct ArchiveSettings {
     /// Which tasks are archived.
     pub(crate) keep: Option<KeepArchives>,
@@ -164,7 +178,7 @@ pub(crate) enum KeepArchives {
 
 /// `[author]`
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(crate) struct AuthorSettings {
     /// The name.
     pub(crate) name: Option<String>,
@@ -174,7 +188,7 @@ pub(crate) struct AuthorSettings {
 
 /// `[test]`
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(crate) struct TestSettings {
     /// Program and arguments.
     pub(crate) command: Vec<String>,
@@ -184,7 +198,7 @@ pub(crate) struct TestSettings {
 
 /// `[[plugin]]`
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub(crate) struct PluginSettings {
     /// Its id: unique; the id of a first-party plugin changes that one.
     pub(crate) id: String,
@@ -236,9 +250,38 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, St
     toml::from_str(text).map_err(|error| {
         let line =
             error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-        let message = error.message().to_owned();
-        format!("{name}:{line}: {}", nearest_key(&message).unwrap_or(message))
+        let message = error.message();
+        let said = nearest_key(message).unwrap_or_else(|| in_words(message));
+        let key = error.span().and_then(|span| key_at(text, span.start)).filter(|_| is_of_a_value(message));
+        format!("{name}:{line}: {}{said}", key.map(|key| format!("`{key}`: ")).unwrap_or_default())
     })
+}
+
+/// Whether serde found fault with a value, and not with a key.
+fn is_of_a_value(message: &str) -> bool {
+    message.starts_with("invalid ")
+}
+
+/// The key on the line of a value that is wrong.
+fn key_at(text: &str, at: usize) -> Option<&str> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let (key, _) = text.get(start..at)?.split_once('=')?;
+    let key = key.trim();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (!key.is_empty() && key.chars().all(is_plain)).then_some(key)
+}
+
+/// What serde expects, without the names of Rust's types.
+fn in_words(message: &str) -> String {
+    let Some((before, kind)) = message.rsplit_once("expected ") else { return message.to_owned() };
+    let words = match kind {
+        "u16" | "u32" | "u64" => "a whole number from 0 on",
+        "i32" | "i64" => "a whole number",
+        "f64" => "a number",
+        "a boolean" => "`true` or `false`",
+        other => other,
+    };
+    format!("{before}expected {words}")
 }
 
 /// Reads serde's "unknown field `a`, expected one of `b`, `c`".
@@ -269,5 +312,23 @@ mod tests {
     fn a_key_like_no_other_lists_what_there_is() {
         let error = parse::<SettingsFile>("zzzzzzzzzzzz = 1", "c").expect_err("unknown key");
         assert!(error.contains("expected one of") && error.contains("`model`"), "{error}");
+    }
+
+    #[test]
+    fn a_value_that_is_none_is_one_line_with_its_key_and_what_is_expected() {
+        let error = |text: &str| parse::<SettingsFile>(text, "c").expect_err("a wrong value");
+        for (key, value, expected) in [
+            ("keep_days", "-1", "invalid value: integer `-1`, expected a whole number from 0 on"),
+            ("max_mb", "\"20 GB\"", "invalid type: string \"20 GB\", expected a whole number from 0 on"),
+            ("max_mb", "1.5", "invalid type: floating point `1.5`, expected a whole number from 0 on"),
+            ("enabled", "\"off\"", "invalid type: string \"off\", expected `true` or `false`"),
+        ] {
+            let said = error(&format!("[mirrors]\n{key} = {value}\n"));
+            assert_eq!(said, format!("c:2: `{key}`: {expected}"));
+        }
+        assert_eq!(
+            error("[mirrors]\nmax_gb = 1\n"),
+            "c:2: unknown key `max_gb`; hint: did you mean `max_mb`?"
+        );
     }
 }

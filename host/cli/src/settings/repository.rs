@@ -34,7 +34,7 @@ pub(crate) struct RepositorySettings {
 
 /// `[network]` of a repository.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(crate) struct RepositoryNetwork {
     /// What set-up needs at most.
     pub(crate) setup: Option<NetworkRule>,

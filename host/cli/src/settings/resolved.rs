@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use sortie_agent::Limits;
 use sortie_core::network::{HostPattern, NetworkRule};
-use sortie_delivery::Identity;
-use sortie_environment::{Environment, EnvironmentLimits, Image};
+use sortie_delivery::{Identity, MirrorBounds};
+use sortie_environment::{Environment, EnvironmentLimits, Image, Install};
 use sortie_model::{ModelSpec, Options};
-use sortie_orchestrator::Install;
 use sortie_workspace::archive::{PackLimits, Retention};
 use sortie_workspace::sandbox::Reduced;
 use sortie_workspace::snapshot::SnapshotRules;
@@ -44,6 +43,8 @@ pub(crate) struct Resolved {
     pub(crate) environment: Option<Environment>,
     /// How set-ups are kept; none where they are not.
     pub(crate) snapshots: Option<SnapshotRules>,
+    /// How much of mirrors is kept; none where tasks fetch without.
+    pub(crate) mirrors: Option<MirrorBounds>,
     pub(crate) archive: ArchiveRules,
     pub(crate) author: Identity,
     pub(crate) push: bool,
@@ -132,6 +133,7 @@ pub(crate) fn resolve(
         workspace: workspace(arguments, its.limits, &user.workspace, &organisation.workspace)?,
         environment,
         snapshots: snapshots(user, organisation),
+        mirrors: mirrors(user, organisation),
         archive: archive(user, organisation),
         author: Identity {
             name: either(|file| &file.author.name).unwrap_or_else(|| "Sortie".into()),
@@ -216,6 +218,19 @@ pub(crate) fn snapshots(user: &SettingsFile, organisation: &SettingsFile) -> Opt
     })
 }
 
+/// How much of mirrors is kept; none where the settings want none used.
+pub(crate) fn mirrors(user: &SettingsFile, organisation: &SettingsFile) -> Option<MirrorBounds> {
+    let (user, organisation) = (&user.mirrors, &organisation.mirrors);
+    let defaults = MirrorBounds::default();
+    let days = user.keep_days.or(organisation.keep_days);
+    let megabytes = user.max_mb.or(organisation.max_mb);
+    user.enabled.or(organisation.enabled).unwrap_or(true).then(|| MirrorBounds {
+        unused: days.map_or(defaults.unused, |days| Duration::from_secs(days.saturating_mul(86_400))),
+        bytes: megabytes.map_or(defaults.bytes, |megabytes| megabytes.saturating_mul(1 << 20)),
+        ..defaults
+    })
+}
+
 /// What is kept of tasks, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ArchiveRules {
@@ -257,4 +272,26 @@ pub(crate) fn plugins<'a>(
     let above = organisation.plugin.iter().map(|plugin| (plugin, sortie_policy::Layer::Organisation));
     let below = user.plugin.iter().filter(|plugin| !owned(&plugin.id));
     above.chain(below.map(|plugin| (plugin, sortie_policy::Layer::User))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::file::parse;
+
+    fn file(text: &str) -> SettingsFile {
+        parse(text, "config.toml").expect("settings")
+    }
+
+    #[test]
+    fn what_is_kept_of_mirrors_is_the_users_before_the_organisations_before_the_defaults() {
+        let of = |user: &str, organisation: &str| mirrors(&file(user), &file(organisation));
+        assert_eq!(of("", ""), Some(MirrorBounds::default()));
+        let kept = of("[mirrors]\nkeep_days = 2\n", "[mirrors]\nkeep_days = 9\nmax_mb = 3\n").expect("kept");
+        assert_eq!((kept.unused, kept.bytes), (Duration::from_secs(2 * 86_400), 3 << 20));
+        assert_eq!(of("", "[mirrors]\nenabled = false\n"), None);
+        assert!(of("[mirrors]\nenabled = true\n", "[mirrors]\nenabled = false\n").is_some());
+        let endless = of(&format!("[mirrors]\nkeep_days = {0}\nmax_mb = {0}\n", i64::MAX), "").expect("kept");
+        assert_eq!((endless.unused, endless.bytes), (Duration::from_secs(u64::MAX), u64::MAX));
+    }
 }

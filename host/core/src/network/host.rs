@@ -1,6 +1,7 @@
 //! Hosts that rules name.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::{InvalidRule, REGISTRIES};
@@ -55,13 +56,13 @@ impl FromStr for HostPattern {
         };
         let (host, port) = if let Some(inner) = rest.strip_prefix('[') {
             let (address, tail) = inner.split_once(']').ok_or_else(invalid)?;
-            address.parse::<std::net::Ipv6Addr>().map_err(|_| invalid())?;
+            address.parse::<Ipv6Addr>().map_err(|_| invalid())?;
             match tail.split_once(':') {
                 Some(("", port)) => (address, Some(port)),
                 None if tail.is_empty() => (address, None),
                 _ => return Err(invalid()),
             }
-        } else if rest.parse::<std::net::Ipv6Addr>().is_ok() {
+        } else if rest.parse::<Ipv6Addr>().is_ok() {
             (rest, None)
         } else {
             match rest.split_once(':') {
@@ -74,7 +75,12 @@ impl FromStr for HostPattern {
             return Err(invalid());
         }
         let port = port.map(|p| p.parse::<u16>().ok().filter(|p| *p != 0).ok_or_else(invalid)).transpose()?;
-        Ok(Self { host: canonical_host(host), subdomains, port })
+        // as connections name it, whichever way it is written here
+        let host = match host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().to_string(),
+            Err(_) => canonical_host(host),
+        };
+        Ok(Self { host, subdomains, port })
     }
 }
 
@@ -121,6 +127,14 @@ mod tests {
                     && !rule.permits(&Contact::tunnel("other.example", port)),
                 "{text}"
             );
+        }
+        for (written, named) in [
+            ("[0:0:0:0:0:0:0:1]:80", "::1"),
+            ("[::FFFF:10.0.0.1]:80", "10.0.0.1"),
+            ("2001:DB8::0:1", "2001:db8::1"),
+        ] {
+            let pattern: HostPattern = written.parse().expect("a pattern");
+            assert!(pattern.matches(named, 80), "{written}");
         }
         for odd in ["", "*.example", "a,all", "a b", "a\u{1b}[31m"] {
             assert_eq!(HostPattern::only(odd, 443), None, "{odd}");

@@ -51,6 +51,7 @@ const PHRASES: &[(ErrorCode, &[&str])] = &[
             "access denied",
             "host key verification failed",
             "dubious ownership",
+            "returned error: 30",
             "returned error: 401",
             "returned error: 403",
             "transport '",
@@ -135,6 +136,8 @@ fn advice(lower: &str) -> &'static str {
         "; hint: `git config --global --add safe.directory` with its path, if you trust it"
     } else if lower.contains("terminal prompts disabled") || lower.contains("could not read username") {
         "; hint: set up a credential helper for Git, or an ssh URL and key"
+    } else if lower.contains("returned error: 30") {
+        "; hint: it redirects, which is not followed: name the URL that it leads to, often the same with `.git` at its end"
     } else if lower.contains("host key verification") {
         "; hint: connect to the host once with ssh, to take up its key"
     } else {
@@ -172,6 +175,10 @@ mod tests {
             ),
             (
                 "fatal: unable to access 'https://host/a/': The requested URL returned error: 403",
+                ErrorCode::Denied,
+            ),
+            (
+                "fatal: unable to access 'https://host/a/': The requested URL returned error: 301",
                 ErrorCode::Denied,
             ),
             (

@@ -145,9 +145,9 @@ impl Place {
             return remove(&self.repository()).map_err(unusable);
         }
         Store::create(&self.repository())?;
-        let halves = fs::read_dir(self.repository().join("objects/pack")).into_iter().flatten().flatten();
-        for half in halves.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"tmp_")) {
-            remove(&half.path()).map_err(unusable)?;
+        let packs = fs::read_dir(self.repository().join("objects/pack")).into_iter().flatten().flatten();
+        for left in packs.filter(|entry| is_half(&entry.path())) {
+            remove(&left.path()).map_err(unusable)?;
         }
         let quarantines = fs::read_dir(self.repository().join("objects")).into_iter().flatten().flatten();
         let is_left = |name: &[u8]| name.starts_with(b"incoming-") || name.starts_with(b"tmp_objdir-");
@@ -206,26 +206,43 @@ impl Place {
 
     /// Removes the whole of it, unless somebody is at work in it.
     pub(super) fn remove(&self) -> bool {
-        let path = self.folder.join("lock");
-        let Ok(file) = self.open_lock() else { return false };
-        let lock = Lock { file, path };
-        let is_free =
-            flock(&lock.file, FlockOperation::NonBlockingLockExclusive).is_ok() && lock.is_current();
-        // the repository first: what is killed in between leaves no half of one
-        is_free
-            && fs::rename(self.repository(), self.incoming()).or_else(absent).is_ok()
-            && remove(&self.incoming()).is_ok()
-            && fs::remove_dir_all(&self.folder).is_ok()
+        let Some(lock) = self.lock_now() else { return false };
+        self.empty(&lock).is_ok()
+    }
+
+    fn empty(&self, lock: &Lock) -> io::Result<()> {
+        // at one stroke: what is killed in between leaves no half of a repository
+        remove(&self.incoming())?;
+        fs::rename(self.repository(), self.incoming()).or_else(absent)?;
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            if path != lock.path {
+                remove(&path)?;
+            }
+        }
+        // from here on it is whoever's who comes next: with a lock of their own, which stays
+        fs::remove_file(&lock.path)?;
+        drop(fs::remove_dir(&self.folder));
+        Ok(())
     }
 
     /// Whether nobody is at work in it; then what was being made is removed.
     pub(super) fn sweep(&self) -> bool {
-        if !self.incoming().exists() {
-            return false;
-        }
-        let Ok(file) = self.open_lock() else { return false };
-        flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && remove(&self.incoming()).is_ok()
+        self.incoming().exists() && self.lock_now().is_some_and(|_lock| remove(&self.incoming()).is_ok())
     }
+
+    /// Locks it as those do who write, if nobody else holds it.
+    fn lock_now(&self) -> Option<Lock> {
+        Lock { file: self.open_lock().ok()?, path: self.folder.join("lock") }.now()
+    }
+}
+
+/// Whether it is what a Git that was killed left among packs: half a pack, or
+/// what kept others off one.
+fn is_half(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let is_of = |kind: &str| path.extension().is_some_and(|found| found == kind);
+    name.starts_with(b"tmp_") || name.starts_with(b".tmp-") || is_of("keep") || is_of("lock")
 }
 
 /// How a mirror is locked.
@@ -293,6 +310,13 @@ impl Lock {
         }
     }
 
+    /// It, held as by one who writes; none if somebody else holds it, or it is
+    /// no longer what others would lock.
+    fn now(self) -> Option<Self> {
+        let is_free = flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        (is_free && self.is_current()).then_some(self)
+    }
+
     /// Whether it is still what others would lock.
     fn is_current(&self) -> bool {
         let same = |there: fs::Metadata| Ok(there.ino() == self.file.metadata()?.ino());
@@ -357,5 +381,34 @@ mod tests {
             [https("https://host/a"), https("https://host/b"), Address::Ssh("https://host/a".into())];
         let places: BTreeSet<_> = others.iter().map(place).collect();
         assert_eq!(places.len(), others.len());
+    }
+
+    #[test]
+    fn the_lock_of_a_mirror_that_was_removed_is_not_that_of_its_successor() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place { folder: folder.path().join("place") };
+        let lock = || Lock { file: place.open_lock().expect("opens"), path: place.folder.join("lock") };
+        let old = lock();
+        assert!(place.remove());
+        assert!(!place.folder.exists());
+        // somebody else makes it anew, and is at work in it
+        let successor = lock().now().expect("is free");
+        fs::create_dir(place.incoming()).expect("is made");
+        assert!(old.now().is_none());
+        assert!(!place.sweep() && !place.remove() && place.incoming().exists());
+        drop(successor);
+        assert!(place.sweep() && place.remove());
+    }
+
+    #[test]
+    fn a_mirror_goes_with_what_a_killed_host_was_making_beside_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place { folder: folder.path().join("place") };
+        place.open_lock().expect("opens");
+        for name in ["repository.git/objects", "incoming.git/objects"] {
+            fs::create_dir_all(place.folder.join(name)).expect("is made");
+        }
+        assert!(place.remove());
+        assert!(!place.folder.exists());
     }
 }

@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use super::{Address, SourceError};
 
-/// How long a work tree's uncommitted files are looked for. They are told for
-/// convenience, and a hostile folder could keep the search for ever.
+/// How long libgit2 is waited for in a repository that anybody may have made.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A repository of this machine.
@@ -96,12 +95,18 @@ impl LocalRepository {
         if self.bare {
             return Vec::new();
         }
-        // libgit2 opens what it finds and waits for whoever writes to a fifo: it then waits alone
-        let (tell, told) = mpsc::channel();
         let root = self.root.clone();
-        std::thread::spawn(move || tell.send(uncommitted(&root, max)));
-        told.recv_timeout(PATIENCE).ok().flatten().unwrap_or_default()
+        patiently(move || uncommitted(&root, max)).flatten().unwrap_or_default()
     }
+}
+
+/// Does something with a repository of somebody else's, and gives up on it
+/// after five seconds: libgit2 opens what it finds, also what the config
+/// includes, and waits for whoever writes to a fifo. It then waits alone.
+pub(crate) fn patiently<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || tell.send(work()));
+    told.recv_timeout(PATIENCE).ok()
 }
 
 fn uncommitted(root: &Path, max: usize) -> Option<Vec<PathBuf>> {
@@ -207,6 +212,10 @@ fn check_layout(git_dir: &Path, common: &Path) -> Result<(), SourceError> {
     for folder in within.chain([objects.clone()]) {
         if entries(&folder).any(|(_, kind)| kind.is_symlink()) {
             return unusable("there are links in its `objects`");
+        }
+        // Git would wait for whoever writes to a fifo
+        if entries(&folder).any(|(_, kind)| !kind.is_file() && !kind.is_dir()) {
+            return unusable("something in its `objects` is neither file nor folder");
         }
     }
     Ok(())

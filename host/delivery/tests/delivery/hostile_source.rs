@@ -5,13 +5,14 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use sortie_core::action::ReadOperation;
 use sortie_delivery::Source;
 use sortie_policy::ports::{ErrorCode, Repository};
 
-use crate::support::{BRANCH, Ground, Task, environment, git, write};
+use crate::raw::{publish_tree, raw_object, raw_tree};
+use crate::support::{BRANCH, Ground, Task, git, write};
 
 const HOOKS: [&str; 12] = [
     "pre-receive",
@@ -120,7 +121,7 @@ async fn hooks_that_the_users_own_config_names_do_not_run_on_the_tasks_behalf() 
 /// What a hostile folder looks like, and what the refusal says.
 type Case = (&'static str, fn(&Path, &Path), &'static str);
 
-const LEADING_ELSEWHERE: [Case; 10] = [
+const LEADING_ELSEWHERE: [Case; 11] = [
     (
         "a gitfile",
         |seed, private| {
@@ -180,6 +181,14 @@ const LEADING_ELSEWHERE: [Case; 10] = [
                 .expect("is linked");
         },
         "links in its `objects`",
+    ),
+    (
+        "a fifo for an object",
+        |seed, _| {
+            let pack = seed.join(".git/objects/pack/pack-x.pack");
+            assert!(Command::new("mkfifo").arg(&pack).status().expect("mkfifo runs").success());
+        },
+        "neither file nor folder",
     ),
     (
         "a .git within",
@@ -268,40 +277,6 @@ async fn a_fifo_in_place_of_a_config_does_not_block() {
     assert!(Command::new("mkfifo").arg(&config).status().expect("mkfifo runs").success());
     let error = Source::parse("seed", ground.path()).expect_err("is refused");
     assert!(error.to_string().contains("no regular file"), "{error}");
-}
-
-/// Writes an object past Git's checks.
-fn raw_object(folder: &Path, kind: &str, content: &[u8]) -> String {
-    let mut child = Command::new("git")
-        .args(["hash-object", "-w", "--stdin", "--literally", "-t", kind])
-        .current_dir(folder)
-        .envs(environment())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("git runs");
-    child.stdin.take().expect("is a pipe").write_all(content).expect("is written");
-    let output = child.wait_with_output().expect("git ends");
-    String::from_utf8(output.stdout).expect("an id").trim().to_owned()
-}
-
-/// Writes a tree with these entries as they stand.
-fn raw_tree<'a>(ground: &Ground, entries: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> String {
-    let mut tree = Vec::new();
-    for (mode, name, id) in entries {
-        tree.extend_from_slice(format!("{mode} {name}\0").as_bytes());
-        let byte = |at: usize| u8::from_str_radix(&id[at..at + 2], 16).expect("hexadecimal");
-        tree.extend((0..40).step_by(2).map(byte));
-    }
-    raw_object(&ground.origin(), "tree", &tree)
-}
-
-/// Makes `main` a commit of a tree with these entries as they stand.
-fn publish_tree(ground: &Ground, entries: &[(&str, &str, &str)]) {
-    let origin = ground.origin();
-    let tree = raw_tree(ground, entries.iter().copied());
-    let commit = git(&origin, &["commit-tree", "-m", "hostile", &tree]);
-    fs::write(origin.join("refs/heads/main"), commit).expect("is written");
 }
 
 #[tokio::test]

@@ -5,5 +5,8 @@ mod hostile_source;
 mod hostile_work_tree;
 mod journey;
 mod mirrors;
+mod peeks;
+mod raw;
+mod redirects;
 mod sources;
 mod support;

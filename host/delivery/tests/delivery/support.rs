@@ -5,21 +5,12 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
-use async_trait::async_trait;
-use sortie_core::action::{
-    ActionKind, Against, Change, ChangeKind, Commit, FileRead, ReadOperation, RepositoryFetch,
-};
-use sortie_core::event::Event;
-use sortie_core::network::NetworkRule;
-use sortie_core::{Actor, Decision, Effect, Facts, Phase, Verdict};
+use sortie_core::action::{Against, Change, ChangeKind, Commit, FileRead, ReadOperation, RepositoryFetch};
+use sortie_core::{Actor, Effect};
 use sortie_delivery::{BUILD_OUTPUT, Config, Identity, Source, TaskRepository};
 use sortie_policy::ports::{PortError, Repository};
-use sortie_policy::{
-    Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit,
-    PolicyEvent, Registries,
-};
+use sortie_policy::{Gate, Permit};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -145,61 +136,9 @@ impl Ground {
     }
 }
 
-struct AllowAll;
-
-#[async_trait]
-impl Evaluator for AllowAll {
-    async fn evaluate(&self, _: &PolicyEvent) -> Result<Verdict, Fault> {
-        Ok(Verdict { decision: Decision::Allow, rule: None, remedy: None })
-    }
-}
-
-struct NoRecord;
-
-impl Audit for NoRecord {
-    fn record(&self, _: Event) -> Result<(), AuditError> {
-        Ok(())
-    }
-}
-
-struct TheseFacts;
-
-impl FactsSource for TheseFacts {
-    fn facts(&self) -> Facts {
-        Facts {
-            now: jiff::Timestamp::UNIX_EPOCH,
-            task: "task-7k2m9q".into(),
-            repository: "r".into(),
-            branch: "b".into(),
-            phase: Phase::Work,
-            tool_calls: 0,
-            turns: 0,
-            input_tokens: 0,
-            output_tokens: 0,
-            elapsed_ms: 0,
-            untrusted_text: false,
-        }
-    }
-}
-
 /// A gate that allows everything.
 pub(crate) fn gate() -> Gate {
-    let link = Link {
-        id: "allow".into(),
-        layer: Layer::User,
-        priority: 0,
-        subscribes: ActionKind::ALL.into_iter().collect(),
-        mutates: false,
-        evaluator: Arc::new(AllowAll),
-    };
-    let defaults = Defaults {
-        repository: String::new(),
-        provider: String::new(),
-        setup_network: NetworkRule::None,
-        agent_network: NetworkRule::None,
-        registries: Registries::default(),
-    };
-    Gate::new(Chain::new(vec![link]), defaults, Arc::new(TheseFacts), Arc::new(NoRecord), Arc::new(Nobody))
+    sortie_testing::gate(vec![sortie_testing::allowing()], sortie_testing::defaults())
 }
 
 pub(crate) const BRANCH: &str = "sortie/fix-7k2m9q";

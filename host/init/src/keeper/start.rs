@@ -96,8 +96,7 @@ fn prepare(spec: &Spec, streams: Vec<OwnedFd>) -> Result<(Command, Option<OwnedF
             (vec![copy()?, copy()?, copy()?], Some(terminal.controller))
         }
     };
-    let [stdin, stdout, stderr] =
-        <[OwnedFd; 3]>::try_from(streams).map_err(|_| Failure { step: Step::Spec, errno: libc::EBADF })?;
+    let [stdin, stdout, stderr] = three(streams)?;
     let (word, arguments) = spec.argv.split_first().expect("a spec has a program");
     let program = program::find(word, &spec.env).map_err(Failure::at(Step::Program))?;
     let mut command = Command::new(program);
@@ -110,6 +109,15 @@ fn prepare(spec: &Spec, streams: Vec<OwnedFd>) -> Result<(Command, Option<OwnedF
         command.process_group(0);
     }
     Ok((command, controller))
+}
+
+/// Input, output and error. Who is given no input gets process 1's own, which is the workspace's `/dev/null`.
+fn three(mut streams: Vec<OwnedFd>) -> Result<[OwnedFd; 3], Failure> {
+    if streams.len() == 2 {
+        let nothing = rustix::stdio::stdin().try_clone_to_owned();
+        streams.insert(0, nothing.map_err(Failure::at(Step::Spec))?);
+    }
+    <[OwnedFd; 3]>::try_from(streams).map_err(|_| Failure { step: Step::Spec, errno: libc::EBADF })
 }
 
 /// Makes the command lead a session with its standard input as the terminal.
@@ -131,4 +139,23 @@ fn take_terminal(command: &mut Command) {
 fn not_started(error: std::io::Error) -> Failure {
     let step = if error.raw_os_error() == Some(libc::EAGAIN) { Step::Fork } else { Step::Program };
     Failure::at(step)(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    #[test]
+    fn a_spec_that_says_it_is_longer_than_any_is_neither_waited_for_nor_given_room() {
+        let (host, channel) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .expect("socket pairs can be made");
+        let length = u32::try_from(MAX_SPEC + 1).expect("it is small");
+        rustix::io::write(&host, &length.to_le_bytes()).expect("there is room");
+        // who went on to read would find the end
+        drop(host);
+        let failure = read_spec(&channel).expect_err("it is too long");
+        assert!(matches!(failure, Failure { step: Step::Spec, errno: libc::E2BIG }), "{failure:?}");
+    }
 }

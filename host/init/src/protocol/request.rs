@@ -1,12 +1,12 @@
 //! What the host asks of process 1.
 
 /// The first packet that init sends on the control socket: a letter and the version of this format.
-pub const READY: [u8; 2] = [b'R', 1];
+pub const READY: [u8; 2] = [b'R', 2];
 
 /// A packet on the control socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Run a command. Descriptors: the channel, then standard input, output and error, unless the
+    /// Run a command. Descriptors: the channel, then standard input, if there is one, output and error, unless the
     /// [`Spec`](super::Spec) asks for a terminal.
     Exec,
     /// Listen on 127.0.0.1 at this port inside the workspace and pass the listening socket back. Descriptor: the

@@ -7,58 +7,19 @@ use std::time::Duration;
 use serde_json::json;
 use sortie_core::action::ModelRequest;
 use sortie_core::conversation::{Conversation, Message, Reply, ToolSpec};
-use sortie_core::event::Event;
-use sortie_core::network::NetworkRule;
-use sortie_core::{Actor, Facts, Phase, Secret};
+use sortie_core::{Actor, Secret};
 use sortie_model::{Environment, ModelSpec, Options, Retries, connect};
 use sortie_policy::ports::{Model, ModelError, ReplyObserver};
-use sortie_policy::{
-    Audit, AuditError, Chain, Defaults, FactsSource, Gate, Link, Nobody, Permit, Registries,
-};
+use sortie_policy::{Defaults, Gate, Link, Permit};
 
 use crate::server::Server;
 
 /// The key that requests carry, and that no message may hold.
 pub(crate) const KEY: &str = "sk-test-4f1e0c9a7b35";
 
-struct Now;
-
-impl FactsSource for Now {
-    fn facts(&self) -> Facts {
-        Facts {
-            now: jiff::Timestamp::UNIX_EPOCH,
-            task: "task-000000".into(),
-            repository: String::new(),
-            branch: String::new(),
-            phase: Phase::Work,
-            tool_calls: 0,
-            turns: 0,
-            input_tokens: 0,
-            output_tokens: 0,
-            elapsed_ms: 0,
-            untrusted_text: false,
-        }
-    }
-}
-
-struct Unread;
-
-impl Audit for Unread {
-    fn record(&self, _: Event) -> Result<(), AuditError> {
-        Ok(())
-    }
-}
-
 /// A gate that allows requests to this provider.
 pub(crate) fn gate(provider: &str, links: Vec<Link>) -> Gate {
-    let defaults = Defaults {
-        repository: String::new(),
-        provider: provider.into(),
-        setup_network: NetworkRule::None,
-        agent_network: NetworkRule::None,
-        registries: Registries::default(),
-    };
-    Gate::new(Chain::new(links), defaults, Arc::new(Now), Arc::new(Unread), Arc::new(Nobody))
+    sortie_testing::gate(links, Defaults { provider: provider.into(), ..sortie_testing::defaults() })
 }
 
 /// Remembers what it was told.

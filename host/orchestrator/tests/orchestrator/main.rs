@@ -2,4 +2,5 @@
 //! it is made up, but for the gate and the journal.
 
 mod run;
+mod set_up;
 mod world;

@@ -3,7 +3,7 @@
 use sortie_core::Outcome;
 use sortie_orchestrator::RunError;
 
-use crate::world::{Archives, Pushes, run, run_with};
+use crate::world::{Archives, Pushes, Ways, run, run_with};
 
 #[tokio::test]
 async fn every_effect_has_its_intent_on_the_disk() {
@@ -72,7 +72,7 @@ async fn a_workspace_goes_once_its_work_is_somewhere_else() {
         (Pushes::Well, Archives::Failed, false, false),
         (Pushes::Well, Archives::Whole, true, true),
     ] {
-        let world = run_with(pushes, false, archives, keep).await;
+        let world = run_with(Ways { pushes, archives, keep, ..Ways::default() }).await;
         assert_eq!(world.work_tree.exists(), stays, "{pushes:?} {archives:?} {keep}");
         world.ended.expect("no archive fails a task");
     }

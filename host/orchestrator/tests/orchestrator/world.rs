@@ -2,33 +2,31 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
 use sortie_agent::{Limits, Meter, TaskFacts};
+use sortie_core::TaskId;
 use sortie_core::action::{
-    ActionKind, Against, Change, ChangeKind, Commit, Exec, FileRead, FileWrite, ModelRequest, Push,
-    RepositoryFetch, ToolCall, WorkspaceCreate,
+    Against, Change, ChangeKind, Commit, Exec, FileRead, FileWrite, ModelRequest, Push, RepositoryFetch,
+    Stage, ToolCall, WorkspaceCreate,
 };
 use sortie_core::conversation::{Item, Reply, StopReason};
-use sortie_core::event::Report;
-use sortie_core::network::NetworkRule;
+use sortie_core::event::{Event, Report};
 use sortie_core::outcome::Usage;
-use sortie_core::{Decision, TaskId, Verdict};
+use sortie_environment::{Environment, Install};
 use sortie_orchestrator::{
-    Adopt, Adopted, Archived, Archiver, Install, Parts, Plan, Remains, RunError, Store, TaskFolder,
-    TaskJournal, TaskRecord, TaskRun, Toolmaker, Until,
+    Adopt, Adopted, Archived, Archiver, Parts, Plan, Remains, RunError, Store, TaskFolder, TaskJournal,
+    TaskRecord, TaskRun, Toolmaker, Until,
 };
 use sortie_policy::ports::{
-    Background, BranchState, Commands, CommitInfo, ErrorCode, FileContent, Files, Identity, Invocation,
-    LineMatch, Model, ModelError, PortError, Process, ReplyObserver, Repository, SearchQuery, Survey, Tool,
-    ToolOutput, Tools, Workspace, WorkspaceSpec, Workspaces,
+    Background, BranchState, Chunk, Commands, CommitInfo, Ended, ErrorCode, Exit, FileContent, Files,
+    Identity, Invocation, LineMatch, Model, ModelError, PortError, Process, ReplyObserver, Repository,
+    SearchQuery, Survey, Tool, ToolOutput, Tools, Workspace, WorkspaceSpec, Workspaces,
 };
-use sortie_policy::{
-    Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit, PolicyEvent,
-    Registries, Seal,
-};
+use sortie_policy::{Chain, Defaults, FactsSource, Gate, Nobody, Permit, Seal};
 use sortie_workspace::snapshot::{SnapshotRules, Snapshots};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -57,18 +55,59 @@ pub(crate) enum Archives {
     Failed,
 }
 
+/// How the workspace of a set-up starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Starts {
+    /// At once.
+    Well,
+    /// Somebody cancels the task meanwhile, and it starts.
+    WhileCancelled,
+    /// Somebody cancels the task meanwhile, and it never does.
+    Never,
+}
+
+/// How things go.
+#[derive(Clone, Debug)]
+pub(crate) struct Ways {
+    pub(crate) pushes: Pushes,
+    /// The disk fails once the workspace has stopped.
+    pub(crate) breaks: bool,
+    pub(crate) archives: Archives,
+    pub(crate) keep: bool,
+    pub(crate) backend: &'static str,
+    /// What the repository describes, and whether its rules say `registries`.
+    pub(crate) environment: Option<Environment>,
+    pub(crate) wants_registries: bool,
+    pub(crate) starts: Starts,
+}
+
+impl Default for Ways {
+    /// Well, without a set-up.
+    fn default() -> Self {
+        Self {
+            pushes: Pushes::Well,
+            breaks: false,
+            archives: Archives::Unwanted,
+            keep: false,
+            backend: "sandbox",
+            environment: None,
+            wants_registries: false,
+            starts: Starts::Well,
+        }
+    }
+}
+
 /// Everything around a run.
 pub(crate) struct Surroundings {
-    home: TempDir,
+    home: Arc<TempDir>,
     id: TaskId,
     seal: Seal,
     cancel: CancellationToken,
-    pushes: Pushes,
-    /// The disk fails once the workspace has stopped.
-    breaks: bool,
-    archives: Archives,
+    ways: Ways,
     /// What was asked for, each with the events that were durable by then.
     effects: Mutex<Vec<(&'static str, Vec<String>)>>,
+    /// The workspaces that were asked for.
+    created: Mutex<Vec<WorkspaceCreate>>,
     /// How often what runs in the background was ended.
     background: AtomicUsize,
 }
@@ -79,6 +118,19 @@ impl Surroundings {
         let events = store.events(&self.id, 0, 1000).expect("the journal is read");
         let events = events.into_iter().map(|event| event.body).collect();
         self.effects.lock().expect("is not poisoned").push((effect, events));
+    }
+
+    fn snapshots(&self) -> Snapshots {
+        Snapshots::new(self.home.path(), None)
+    }
+}
+
+/// Notes that somebody gave up waiting, unless it is forgotten.
+struct GivenUp<'a>(&'a Surroundings);
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        self.0.note("given up");
     }
 }
 
@@ -152,21 +204,22 @@ impl Repository for Everything {
     async fn push(&self, permit: Permit<Push>) -> Result<(), PortError> {
         permit.redeem(self.0.seal)?;
         self.0.note("push");
-        if self.0.pushes == Pushes::Well {
+        if self.0.ways.pushes == Pushes::Well {
             return Ok(());
         }
         self.0.cancel.cancel();
         // the remote takes its time
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         self.0.note("pushed");
-        if self.0.pushes == Pushes::WhileCancelled { Ok(()) } else { Err(none()) }
+        if self.0.ways.pushes == Pushes::WhileCancelled { Ok(()) } else { Err(none()) }
     }
 }
 
 #[async_trait]
 impl Adopt for Everything {
     async fn adopt(&self, limits: Limits) -> Result<Adopted, PortError> {
-        Ok(Adopted { install: None, limits, wants_registries: false, environment: None })
+        let Ways { environment, wants_registries, .. } = self.0.ways.clone();
+        Ok(Adopted { install: None, limits, wants_registries, environment })
     }
 }
 
@@ -178,27 +231,75 @@ impl Workspaces for Everything {
         _: &WorkspaceSpec,
     ) -> Result<Identity, PortError> {
         permit.redeem(self.0.seal)?;
-        Ok(Identity { id: "none".into(), image: None })
+        let image = (self.0.ways.backend != "sandbox").then(|| "sha256:base".to_owned());
+        Ok(Identity { id: "none".into(), image })
     }
 
-    async fn discard(&self, _: &str) {}
+    async fn discard(&self, _: &str) {
+        self.0.note("discard");
+    }
 
     async fn create(
         &self,
         permit: Permit<WorkspaceCreate>,
         _: WorkspaceSpec,
     ) -> Result<Arc<dyn Workspace>, PortError> {
-        permit.redeem(self.0.seal)?;
+        let create = permit.redeem(self.0.seal)?;
+        let is_set_up = create.stage == Stage::SetUp;
+        self.0.created.lock().expect("is not poisoned").push(create);
         self.0.note("workspace");
+        if is_set_up && self.0.ways.starts != Starts::Well {
+            self.0.cancel.cancel();
+            let given_up = GivenUp(&self.0);
+            let time = if self.0.ways.starts == Starts::Never { 86_400_000 } else { 20 };
+            tokio::time::sleep(Duration::from_millis(time)).await;
+            std::mem::forget(given_up);
+        }
+        // somebody tidies up just now
+        if !is_set_up && self.0.snapshots().list().iter().any(|one| self.0.snapshots().remove(&one.key)) {
+            self.0.note("snapshot removed");
+        }
         Ok(Arc::new(self.clone()))
     }
 }
 
-/// Nothing is installed; the agent left one command running.
+/// A command that does nothing, and succeeds.
+struct Nothing(bool);
+
+#[async_trait]
+impl Process for Nothing {
+    async fn next(&mut self, _: Duration) -> Result<Option<Chunk>, PortError> {
+        Ok(std::mem::take(&mut self.0).then(|| Chunk::Exit(Ended::of(Exit::Code(0)))))
+    }
+
+    async fn write(&mut self, _: &[u8]) -> Result<(), PortError> {
+        Err(none())
+    }
+
+    async fn close_stdin(&mut self) -> Result<(), PortError> {
+        Err(none())
+    }
+
+    async fn terminate(&mut self) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn kill(&mut self) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn detach(self: Box<Self>) -> Result<String, PortError> {
+        Err(none())
+    }
+}
+
+/// The agent left one command running.
 #[async_trait]
 impl Commands for Everything {
-    async fn spawn(&self, _: Permit<Exec>) -> Result<Box<dyn Process>, PortError> {
-        unreachable!("nothing is installed")
+    async fn spawn(&self, permit: Permit<Exec>) -> Result<Box<dyn Process>, PortError> {
+        permit.redeem(self.0.seal)?;
+        self.0.note("command");
+        Ok(Box::new(Nothing(true)))
     }
 
     async fn attach(&self, _: &str) -> Result<Box<dyn Process>, PortError> {
@@ -210,7 +311,7 @@ impl Commands for Everything {
         let asleep = Background {
             id: "p1".into(),
             command: "sleep 9".into(),
-            age: std::time::Duration::from_secs(2),
+            age: Duration::from_secs(2),
             exit: None,
         };
         if asked == 0 { vec![asleep] } else { Vec::new() }
@@ -228,7 +329,8 @@ impl Workspace for Everything {
     }
 
     async fn commit(&self, _: &str) -> Result<Option<String>, PortError> {
-        Ok(None)
+        self.0.note("image");
+        Ok(Some("sha256:made".into()))
     }
 
     async fn search_root(&self, _: &[Vec<u8>]) -> Result<Vec<String>, PortError> {
@@ -237,7 +339,7 @@ impl Workspace for Everything {
 
     async fn stop(&self) {
         self.0.note("stop");
-        if self.0.breaks {
+        if self.0.ways.breaks {
             let database = rusqlite::Connection::open(self.0.home.path().join("journal.db")).expect("opens");
             database.execute_batch("ALTER TABLE events RENAME TO gone").expect("is renamed");
         }
@@ -250,7 +352,7 @@ impl Archiver for Everything {
         assert!(remains.work_tree.is_dir() && remains.diff.is_file());
         assert_eq!(remains.base, Some("b".repeat(40)));
         self.0.note("archive");
-        match self.0.archives {
+        match self.0.ways.archives {
             Archives::Whole => Ok(Archived::Whole("1 file".into())),
             Archives::Partial => Ok(Archived::Partial("1 file too large".into())),
             Archives::Unwanted => Ok(Archived::Unwanted),
@@ -269,8 +371,9 @@ impl Files for Everything {
         Ok(Survey::default())
     }
 
-    async fn glob(&self, _: Permit<FileRead>) -> Result<Vec<String>, PortError> {
-        Err(none())
+    async fn glob(&self, permit: Permit<FileRead>) -> Result<Vec<String>, PortError> {
+        permit.redeem(self.0.seal)?;
+        Ok(vec!["Cargo.toml".into()])
     }
 
     async fn search(&self, _: Permit<FileRead>) -> Result<Vec<LineMatch>, PortError> {
@@ -335,15 +438,6 @@ impl Model for Everything {
     }
 }
 
-struct AllowAll;
-
-#[async_trait]
-impl Evaluator for AllowAll {
-    async fn evaluate(&self, _: &PolicyEvent) -> Result<Verdict, Fault> {
-        Ok(Verdict::of(Decision::Allow))
-    }
-}
-
 /// What is left of a run.
 pub(crate) struct World {
     pub(crate) ended: Result<(Report, Option<RunError>), RunError>,
@@ -368,13 +462,29 @@ impl World {
 
 /// Runs a task to its end.
 pub(crate) async fn run(pushes: Pushes, breaks: bool) -> World {
-    run_with(pushes, breaks, Archives::Unwanted, false).await
+    run_with(Ways { pushes, breaks, ..Ways::default() }).await
 }
 
-/// Runs a task to its end, with archives that go like this.
-pub(crate) async fn run_with(pushes: Pushes, breaks: bool, archives: Archives, keep: bool) -> World {
-    let home = tempfile::tempdir().expect("a folder");
-    let id: TaskId = "task-7k2m9q".parse().expect("an id");
+/// Runs a task to its end, with things that go like this.
+pub(crate) async fn run_with(ways: Ways) -> World {
+    run_in(Arc::new(tempfile::tempdir().expect("a folder")), "task-7k2m9q", ways).await
+}
+
+impl World {
+    /// Runs another task in the same place.
+    pub(crate) async fn another(&self) -> Self {
+        let Surroundings { home, ways, .. } = &*self.surroundings;
+        run_in(Arc::clone(home), "task-aaaaaa", ways.clone()).await
+    }
+
+    /// The workspaces that were asked for.
+    pub(crate) fn created(&self) -> Vec<WorkspaceCreate> {
+        self.surroundings.created.lock().expect("is not poisoned").clone()
+    }
+}
+
+async fn run_in(home: Arc<TempDir>, id: &str, ways: Ways) -> World {
+    let id: TaskId = id.parse().expect("an id");
     let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let folder = TaskFolder::create(home.path(), &id, owner).expect("is made");
     let store = Arc::new(Store::open(home.path()).expect("opens"));
@@ -388,27 +498,21 @@ pub(crate) async fn run_with(pushes: Pushes, breaks: bool, archives: Archives, k
         outcome: None,
     };
     store.add_task(&record).expect("is added");
-    let journal =
-        TaskJournal::new(store, id.clone(), folder.blobs(), Box::new(|_| {})).expect("there is a journal");
+    // who listens is told of a step's end before that is on the disk
+    let listening: Arc<OnceLock<Arc<Surroundings>>> = Arc::default();
+    let listener = Arc::clone(&listening);
+    let listener = Box::new(move |event: &Event| {
+        if matches!(event, Event::StepEnded { step, .. } if step == "keep") {
+            listener.get().expect("it is there").note("kept");
+        }
+    });
+    let journal = TaskJournal::new(store, id.clone(), folder.blobs(), listener).expect("there is a journal");
     let facts = TaskFacts { task: id.to_string(), repository: "/r".into(), branch: "sortie/a".into() };
     let meter = Arc::new(Meter::new(facts));
-    let defaults = Defaults {
-        repository: "/r".into(),
-        provider: "puppet".into(),
-        setup_network: NetworkRule::None,
-        agent_network: NetworkRule::None,
-        registries: Registries::default(),
-    };
-    let link = Link {
-        id: "allow".into(),
-        layer: Layer::User,
-        priority: 0,
-        subscribes: ActionKind::ALL.into_iter().collect(),
-        mutates: false,
-        evaluator: Arc::new(AllowAll),
-    };
+    let defaults =
+        Defaults { repository: "/r".into(), provider: "puppet".into(), ..sortie_testing::defaults() };
     let gate = Arc::new(Gate::new(
-        Chain::new(vec![link]),
+        Chain::new(vec![sortie_testing::allowing()]),
         defaults,
         Arc::clone(&meter) as Arc<dyn FactsSource>,
         Arc::new(journal.clone()),
@@ -420,12 +524,12 @@ pub(crate) async fn run_with(pushes: Pushes, breaks: bool, archives: Archives, k
         id: id.clone(),
         seal: gate.seal(),
         cancel: cancel.clone(),
-        pushes,
-        breaks,
-        archives,
+        ways: ways.clone(),
         effects: Mutex::default(),
+        created: Mutex::default(),
         background: AtomicUsize::default(),
     });
+    drop(listening.set(Arc::clone(&surroundings)));
     let everything = Everything(Arc::clone(&surroundings));
     let work_tree = folder.work_tree();
     let plan = Plan {
@@ -434,7 +538,7 @@ pub(crate) async fn run_with(pushes: Pushes, breaks: bool, archives: Archives, k
         repository: "/r".into(),
         base: None,
         branch: "sortie/a".into(),
-        backend: "sandbox".into(),
+        backend: ways.backend.into(),
         image: None,
         install: Install::Skip,
         environment: None,
@@ -443,7 +547,7 @@ pub(crate) async fn run_with(pushes: Pushes, breaks: bool, archives: Archives, k
         snapshot_rules: SnapshotRules::default(),
         limits: Limits::default(),
         push: true,
-        keep,
+        keep: ways.keep,
         until: Until::Delivered,
     };
     let parts = Parts {
@@ -454,7 +558,7 @@ pub(crate) async fn run_with(pushes: Pushes, breaks: bool, archives: Archives, k
         repository: Arc::new(everything.clone()),
         adopt: Arc::new(everything.clone()),
         files: Arc::new(everything.clone()),
-        snapshots: Snapshots::new(surroundings.home.path(), None),
+        snapshots: surroundings.snapshots(),
         workspaces: Arc::new(everything.clone()),
         network: Arc::default(),
         tools: Arc::new(everything.clone()),
@@ -462,6 +566,6 @@ pub(crate) async fn run_with(pushes: Pushes, breaks: bool, archives: Archives, k
         model: Arc::new(everything),
         cancel,
     };
-    let ended = TaskRun::run(plan, parts).await;
+    let ended = Box::pin(TaskRun::run(plan, parts)).await;
     World { ended, work_tree, surroundings }
 }

@@ -9,7 +9,7 @@ use sortie_plugin_host::{Limits, PluginSpec};
 use sortie_policy::{Evaluator, FactsSource as _, Gate, PolicyEvent};
 
 use crate::components::{self, host_with};
-use crate::task::{Decisions, Log, Still, gate, link, named};
+use crate::task::{Decisions, Log, gate, link, named, still};
 
 async fn evaluator(log: &Log) -> Arc<dyn Evaluator> {
     evaluator_within(log, Duration::from_secs(120)).await
@@ -30,7 +30,7 @@ fn event(target: &str) -> PolicyEvent {
         id: "d1".into(),
         actor: "agent".into(),
         action: named(target).action(),
-        facts: Still.facts(),
+        facts: still().facts(),
     }
 }
 

@@ -7,13 +7,11 @@ use serde_json::{Value, json};
 use sortie_core::action::{Effect, ToolCall};
 use sortie_core::event::Event;
 use sortie_core::network::NetworkRule;
-use sortie_core::{ActionKind, Actor, Decision, Facts, Phase, Verdict};
+use sortie_core::{ActionKind, Actor, Decision, Facts, Verdict};
 use sortie_plugin_host::{Grants, LoadedTool, PluginLog, ProgressSink, TaskContext, Toolbox};
 use sortie_policy::ports::{Invocation, PortError, ToolOutput, Tools as _};
-use sortie_policy::{
-    Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit,
-    PolicyEvent, Registries,
-};
+use sortie_policy::{Defaults, Evaluator, Fault, Gate, Link, Permit, PolicyEvent, Registries};
+use sortie_testing::{Kept, Still, facts};
 use tokio_util::sync::CancellationToken;
 
 use crate::components;
@@ -46,47 +44,25 @@ impl ProgressSink for Log {
 }
 
 /// What every fact is.
-pub(crate) struct Still;
-
-impl FactsSource for Still {
-    fn facts(&self) -> Facts {
-        Facts {
-            now: jiff::Timestamp::from_second(1_700_000_000).expect("a time"),
-            task: "task-222222".into(),
-            repository: "https://a.example/r".into(),
-            branch: "sortie/x".into(),
-            phase: Phase::Work,
-            tool_calls: 0,
-            turns: 0,
-            input_tokens: 0,
-            output_tokens: 0,
-            elapsed_ms: 0,
-            untrusted_text: false,
-        }
-    }
+pub(crate) fn still() -> Still {
+    Still::at(Facts { now: jiff::Timestamp::from_second(1_700_000_000).expect("a time"), ..facts() })
 }
 
-/// Decisions, one line each.
+/// What a gate has decided.
 #[derive(Clone, Default)]
-pub(crate) struct Decisions(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Decisions(Arc<Kept>);
 
-impl Audit for Decisions {
-    fn record(&self, decision: Event) -> Result<(), AuditError> {
-        let line = match decision {
+impl Decisions {
+    /// One line each.
+    pub(crate) fn take(&self) -> Vec<String> {
+        let line = |event| match event {
             Event::Decision { actor, kind, target, decision, .. } => {
                 format!("{actor} {kind} {target} {decision}")
             }
             Event::Refused(refused) => format!("{} refused by {}", refused.action, refused.policy),
             other => panic!("no decision: {other:?}"),
         };
-        self.0.lock().expect("lock").push(line);
-        Ok(())
-    }
-}
-
-impl Decisions {
-    pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().expect("lock"))
+        self.0.take().into_iter().map(line).collect()
     }
 }
 
@@ -113,24 +89,12 @@ pub(crate) fn gate(links: Vec<Link>, decisions: &Decisions) -> Arc<Gate> {
         agent_network: "*.example,unreachable.example:80".parse().expect("a rule"),
         registries: Registries::default(),
     };
-    Arc::new(Gate::new(
-        Chain::new(links),
-        defaults,
-        Arc::new(Still),
-        Arc::new(decisions.clone()),
-        Arc::new(Nobody),
-    ))
+    let audit = Arc::clone(&decisions.0);
+    Arc::new(sortie_testing::gate_with(links, defaults, Arc::new(still()), audit))
 }
 
 pub(crate) fn link(id: &str, kinds: &[ActionKind], evaluator: Arc<dyn Evaluator>) -> Link {
-    Link {
-        id: id.into(),
-        layer: Layer::User,
-        priority: 0,
-        subscribes: kinds.iter().copied().collect(),
-        mutates: false,
-        evaluator,
-    }
+    Link { subscribes: kinds.iter().copied().collect(), ..sortie_testing::link(id, evaluator) }
 }
 
 /// What a call takes at most where nothing else is said.

@@ -35,3 +35,26 @@ impl Channels {
         channels.iter().filter(|channel| descriptors::send(channel.get_ref(), &order, &[]).is_ok()).count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::channel;
+
+    #[tokio::test]
+    async fn those_that_nobody_holds_are_forgotten_and_the_others_are_killed() {
+        let channels = Channels::default();
+        let (ours, theirs) = channel().expect("sockets can be made");
+        let held = channels.add(ours);
+        for _ in 0..1000 {
+            let (ours, _) = channel().expect("sockets can be made");
+            drop(channels.add(ours));
+        }
+        assert!(channels.0.lock().expect("nobody panics").len() < 10);
+        assert_eq!(channels.kill(), 1);
+        let mut order = [0; Order::LENGTH];
+        assert_eq!(rustix::io::read(&theirs, &mut order), Ok(Order::LENGTH));
+        assert_eq!(Order::decode(order), Some(Order::Kill));
+        drop(held);
+    }
+}

@@ -5,6 +5,7 @@
 
 mod context;
 mod dockerfile;
+mod steps;
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -28,6 +29,7 @@ use crate::sandbox::{Keeper, Limits};
 
 use context::{Context, Source};
 use dockerfile::Dockerfile;
+use steps::Steps;
 
 /// The label of an image that was built from a repository's Dockerfile; its value is the tag that it was given.
 pub const BUILD_LABEL: &str = "dev.sortie.build";
@@ -57,7 +59,8 @@ pub struct BuildConfig<'a> {
     pub owner: &'a str,
     /// The task, for the label.
     pub task: &'a str,
-    /// What each step may use up: memory, at most 2 GiB with some engines, and processors.
+    /// What each step may use up: memory, processes and processors. To the disk it may write what the configuration of
+    /// the network's container says.
     pub limits: Limits,
     /// How long all of it may take.
     pub most_time: Duration,
@@ -112,7 +115,7 @@ impl Engine {
             ));
         }
         let source = Source::read(config.work_tree, config.build).map_err(failed)?;
-        let dockerfile = Dockerfile::parse(&source.text);
+        let dockerfile = Dockerfile::parse(&source.text).map_err(failed)?;
         dockerfile.check().map_err(failed)?;
         let mut bases = Vec::new();
         for base in dockerfile.images(&config.build.args).map_err(failed)? {
@@ -132,10 +135,17 @@ impl Engine {
         let key = Digest::of(format!("{:?}", (context.digest, &name, config.build, bases)).as_bytes());
         let image = format!("{BUILT}:{key}");
         if !self.has_image(&image).await? {
-            let building = self.run(&config, &image, &name, context.archive, &mut progress);
-            let built = tokio::time::timeout(config.most_time, building).await;
-            let late = || Err(format!("it takes longer than {} s", config.most_time.as_secs()));
-            built.unwrap_or_else(|_| late()).map_err(failed)?;
+            let steps = Steps::of(self, config.network.id());
+            let built = tokio::select! {
+                built = self.run(&config, &image, &name, context.archive, &mut progress) => built,
+                over = steps.bounded(config.limits.processes, config.network.config.disk) => {
+                    Err(over.end(self).await)
+                }
+                () = tokio::time::sleep(config.most_time) => {
+                    Err(format!("it takes longer than {} s", config.most_time.as_secs()))
+                }
+            };
+            built.map_err(failed)?;
         }
         Ok(self.image(&image).await?.id)
     }

@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub name: String,
     /// The tag that it was given when it was made.
     pub key: String,
+    /// The task that made it.
+    pub task: String,
     /// Bytes that it adds to the image that it was made from.
     pub bytes: u64,
     /// When it was made.
@@ -193,6 +195,7 @@ impl Engine {
 fn snapshot(mut image: ImageSummary, label: &str) -> Option<Snapshot> {
     let id = image::id(Some(image.id))?;
     let key = image.labels.remove(label)?;
+    let task = image.labels.remove(TASK_LABEL).unwrap_or_default();
     let of_label = image.labels.get(BYTES_LABEL).and_then(|bytes| bytes.parse().ok());
     let created = u64::try_from(image.created).unwrap_or_default();
     Some(Snapshot {
@@ -200,6 +203,7 @@ fn snapshot(mut image: ImageSummary, label: &str) -> Option<Snapshot> {
         name: image.repo_tags.into_iter().find(|name| name != "<none>:<none>").unwrap_or_else(|| id.clone()),
         id,
         key,
+        task,
         bytes: of_label.unwrap_or_else(|| u64::try_from(image.size).unwrap_or_default()),
         created: UNIX_EPOCH + Duration::from_secs(created),
     })

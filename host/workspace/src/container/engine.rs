@@ -1,5 +1,10 @@
 //! The engine: which one answers, and whether it can hold a workspace.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "asks who answers at an engine's socket, which the engine's client then calls"
+)]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +33,10 @@ pub struct Engine {
     pub(super) security: Vec<String>,
     /// Whose images those are that name no registry, as its client's credentials name it.
     pub(super) registry: String,
+    /// Where it keeps containers.
+    pub(super) root: Option<PathBuf>,
+    /// Bytes that images leave free there.
+    pub(super) free: u64,
     about: About,
 }
 
@@ -178,7 +187,8 @@ impl Engine {
             lacks,
         };
         let registry = info.index_server_address.unwrap_or_default();
-        Ok(Self { api, security, registry, about })
+        let root = info.docker_root_dir.map(PathBuf::from);
+        Ok(Self { api, security, registry, root, free: 0, about })
     }
 
     pub(super) fn silent(&self, error: &bollard::errors::Error) -> EngineError {
@@ -187,6 +197,12 @@ impl Engine {
 
     fn endpoint(&self) -> Endpoint {
         Endpoint { socket: self.about.socket.clone(), named: self.about.named.clone() }
+    }
+
+    /// Pulls no image that would leave fewer bytes free where the engine keeps images; as far as that can be seen.
+    #[must_use]
+    pub fn leaving(self, free: u64) -> Self {
+        Self { free, ..self }
     }
 
     /// What it says of itself.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::client::ClientError;
+use crate::disk::DiskError;
 use crate::sandbox::Reduced;
 
 /// Why a container engine cannot be used.
@@ -111,7 +112,8 @@ pub enum ContainerError {
     /// A limit was asked for that the engine cannot keep.
     #[error(
         "the container engine says that it cannot limit {} (a rootless engine needs cgroups delegated to it); to do \
-         without, `--accept {}`", _0.limit(), _0.name()
+         without, `accept = [\"{}\"]` below `[workspace]` in the settings, or for one run `--accept {}`", _0.limit(),
+        _0.name(), _0.name()
     )]
     Unenforceable(Reduced),
     /// Process 1 of the container ended or never called.
@@ -140,6 +142,9 @@ pub enum ContainerError {
         /// Its last lines.
         log: Vec<String>,
     },
+    /// The engine's disk has no room for what the container may write.
+    #[error("the container engine has no room: {0}")]
+    Disk(#[from] DiskError),
     /// What a set-up left is more than may be kept.
     #[error(
         "{what} has {bytes} bytes, and {most} is the most\nhint: let set-up remove what it does not need"

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex};
 
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
 use serde_json::{Value, json};
-use sortie_core::action::Stage;
 use sortie_init::protocol::READY;
 
 use super::find::Endpoint;
@@ -80,21 +79,12 @@ impl Fake {
             std::os::unix::fs::chown(&path, Some(uid), Some(gid)).expect("root may, others keep theirs");
             path
         };
+        let container = self.folder.path().join("container");
         ContainerConfig {
-            image: "any".to_owned(),
             task: "task-222222".to_owned(),
             owner: "me".to_owned(),
-            init: Vec::new().into(),
-            folder: self.folder.path().join("container"),
-            work_tree: folder("work"),
-            home: folder("home"),
-            masks: Vec::new(),
-            read_only: Vec::new(),
-            certificates: None,
-            stage: Stage::Work,
-            root: false,
-            services: Vec::new(),
             limits,
+            ..ContainerConfig::new("any", Vec::new(), container, folder("work"), folder("home"))
         }
     }
 

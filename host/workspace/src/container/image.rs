@@ -66,7 +66,7 @@ impl Engine {
     /// `progress` hears at most twice a second how far it has come, in one line.
     ///
     /// # Errors
-    /// If the name is none, or the engine cannot get it or falls silent for 5 minutes.
+    /// If the name is none, or the engine cannot get it, falls silent for 5 minutes, or has no room for it.
     pub async fn pull(&self, name: &str, mut progress: impl FnMut(&str)) -> Result<(), ContainerError> {
         match self.inspect(name).await {
             Ok(_) => return Ok(()),
@@ -101,6 +101,14 @@ impl Engine {
             if told.is_none_or(|told| told.elapsed() >= PAUSE) {
                 told = Some(Instant::now());
                 progress(&far(name, &layers));
+                let free = self.space().bytes;
+                if free < self.free {
+                    let (free, wanted) = (free >> 20, self.free >> 20);
+                    let reason = format!(
+                        "it would leave {free} MiB free on the engine's disk, and {wanted} are to stay free"
+                    );
+                    return Err(failed(name, reason));
+                }
             }
         }
         self.inspect(name).await.map(drop).map_err(|error| failed(name, reason(&error)))

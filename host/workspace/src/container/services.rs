@@ -3,7 +3,8 @@
 //! They share the workspace's network namespace and nothing else of it, so what they listen on is at 127.0.0.1 for the
 //! commands and nobody else, and their way out is the workspace's: none but the proxy. They are what their image says,
 //! root in it included, with few capabilities. Unlike the workspace they do not end with their host: a host that was
-//! killed leaves them to the next [`Engine::sweep`].
+//! killed leaves them to the next [`Engine::sweep`]. One that writes too much to the engine's disk is ended, as soon as
+//! it is seen, and its volumes go with it.
 
 mod health;
 mod shape;
@@ -16,10 +17,13 @@ use futures_util::StreamExt as _;
 use futures_util::future::{join_all, try_join_all};
 use sortie_core::action::Service;
 use sortie_core::text::one_line;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::config::{ContainerConfig, Tell};
 use super::engine::Engine;
 use super::error::{ContainerError, reason};
-use super::{ContainerConfig, Made};
+use super::written::Written;
+use super::{Made, remove};
 
 /// Services of one workspace.
 const MOST: usize = 16;
@@ -31,8 +35,15 @@ const LINE: usize = 300;
 /// Running services. Dropping them removes them in the background.
 #[derive(Debug)]
 pub(super) struct Services {
-    running: Vec<Made>,
+    running: Vec<Running>,
     api: Docker,
+}
+
+/// A service that is ready, and who sees to what it writes.
+#[derive(Debug)]
+struct Running {
+    made: Made,
+    _watch: AbortOnDropHandle<()>,
 }
 
 impl Services {
@@ -51,8 +62,8 @@ impl Services {
 
     /// Ends and removes them.
     pub(super) async fn stop(&self) {
-        let ids = self.running.iter().filter_map(Made::id);
-        join_all(ids.map(|id| super::remove(&self.api, id))).await;
+        let ids = self.running.iter().filter_map(|running| running.made.id());
+        join_all(ids.map(|id| remove(&self.api, id))).await;
     }
 }
 
@@ -91,18 +102,31 @@ async fn start(
     config: &ContainerConfig,
     service: &Service,
     workspace: &str,
-) -> Result<Made, ContainerError> {
+) -> Result<Running, ContainerError> {
     let of_engine = |error| failed(service, format!("cannot be started: {}", reason(&error)), Vec::new());
     // without this, an engine may say of an image that it lacks what it says of other things
     let image = engine.image(&service.image).await?;
     let body = shape::service(engine, config, service, &image.id, workspace);
     let id = engine.api.create_container(None, body).await.map_err(of_engine)?.id;
     let made = Made::new(engine.api.clone(), id.clone());
+    let mut written = Written::new(engine, config.disk);
     engine.api.start_container(&id, None).await.map_err(of_engine)?;
-    if let Err(reason) = health::ready(&engine.api, &id, service).await {
+    let ready = tokio::select! {
+        ready = health::ready(&engine.api, &id, service) => ready,
+        reached = written.reached(engine, &id) => Err(format!("reached the limit {reached} of the disk")),
+    };
+    if let Err(reason) = ready {
         return Err(failed(service, reason, last_lines(&engine.api, &id).await));
     }
-    Ok(made)
+    let watch = watch(engine.clone(), id, written, service.name.clone(), config.tell.clone());
+    Ok(Running { made, _watch: AbortOnDropHandle::new(tokio::spawn(watch)) })
+}
+
+/// Removes a service that has written too much.
+async fn watch(engine: Engine, id: String, mut written: Written, name: String, tell: Tell) {
+    let reached = written.reached(&engine, &id).await;
+    remove(&engine.api, &id).await;
+    tell.say(format!("the service `{name}` reached the limit {reached} of the disk, and was ended"));
 }
 
 fn failed(service: &Service, reason: String, log: Vec<String>) -> ContainerError {

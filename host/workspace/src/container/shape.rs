@@ -14,7 +14,7 @@ use super::engine::{About, EngineKind};
 use super::folder::{self, Folder};
 use super::image::Image;
 use super::{ContainerConfig, OWNER_LABEL, TASK_LABEL};
-use crate::sandbox::{HOME, Keeper, Owner, WORKSPACE};
+use crate::sandbox::{HOME, Keeper, Limits, Owner, WORKSPACE};
 
 /// `/run` in bytes.
 const RUN: u64 = 16 << 20;
@@ -67,8 +67,9 @@ pub(super) fn container(
         user: Some(user.to_string()),
         working_dir: Some("/".to_owned()),
         hostname: Some("sortie".to_owned()),
-        // on top of a network of none; but with this, Docker leaves names out of the file of hosts
-        network_disabled: Some(config.services.is_empty()),
+        // on top of a network of none; but with this, Docker leaves names out of the file of hosts, and of what joins
+        // this network, as the steps of a build do, it counts nothing
+        network_disabled: Some(config.services.is_empty() && config.stage == Stage::Work),
         labels: Some(labels.map(|(name, value)| (name.to_owned(), value.clone())).into()),
         host_config: Some(host_config(config, engine, &image.security, mounts)),
         ..ContainerCreateBody::default()
@@ -83,42 +84,57 @@ fn host_config(
     mounts: Vec<Mount>,
 ) -> HostConfig {
     let limits = &config.limits;
-    // what it cannot keep was accepted, and would be an error to some
-    let kept = engine.enforced();
-    let memory = (kept.memory == Keeper::Cgroup).then(|| signed(limits.memory));
     let tmpfs = |path: &str, bytes: u64| (path.to_owned(), tmpfs_options(engine, bytes));
     HostConfig {
         network_mode: Some("none".to_owned()),
         // it ends with its host, whatever happens to that one, and leaves nothing behind
         auto_remove: Some(true),
-        cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: config.root.then(|| OF_ROOT.map(str::to_owned).into()),
         security_opt: Some(security_options(security).into_iter().chain(masks(engine)).collect()),
         readonly_rootfs: Some(config.stage == Stage::Work),
-        privileged: Some(false),
-        ipc_mode: Some("private".to_owned()),
-        userns_mode: userns(engine),
-        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         masked_paths: Some(MASKED.map(str::to_owned).into()),
         tmpfs: Some(HashMap::from([
             tmpfs("/tmp", limits.tmp),
             tmpfs("/var/tmp", limits.tmp),
             tmpfs("/run", RUN),
         ])),
+        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+        mounts: Some(mounts),
+        // services listen in the same network
+        extra_hosts: Some(
+            config.services.iter().map(|service| format!("{}:127.0.0.1", service.name)).collect(),
+        ),
+        ..limited(engine, security, limits)
+    }
+}
+
+/// What holds for every container of ours: no capability that is not added, and no namespace of somebody else's but the
+/// network that it is given.
+pub(super) fn confined(engine: &About, security: &[String]) -> HostConfig {
+    HostConfig {
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(security_options(security)),
+        privileged: Some(false),
+        ipc_mode: Some("private".to_owned()),
+        userns_mode: userns(engine),
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+        init: Some(false),
+        ..HostConfig::default()
+    }
+}
+
+/// The same within limits. What the engine cannot keep was accepted, and would be an error to some.
+pub(super) fn limited(engine: &About, security: &[String], limits: &Limits) -> HostConfig {
+    let kept = engine.enforced();
+    let memory = (kept.memory == Keeper::Cgroup).then(|| signed(limits.memory));
+    HostConfig {
         shm_size: Some(signed(limits.shared_memory)),
         memory,
         // together with swap, of which there is none then
         memory_swap: memory,
         pids_limit: (kept.processes == Keeper::Cgroup).then(|| signed(limits.processes)),
         nano_cpus: limits.cpus.filter(|_| kept.cpus).map(nanos),
-        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-        mounts: Some(mounts),
-        init: Some(false),
-        // services listen in the same network
-        extra_hosts: Some(
-            config.services.iter().map(|service| format!("{}:127.0.0.1", service.name)).collect(),
-        ),
-        ..HostConfig::default()
+        ..confined(engine, security)
     }
 }
 
@@ -143,7 +159,7 @@ fn tmpfs_options(engine: &About, bytes: u64) -> String {
 
 /// The engine's own profiles stay on. Only SELinux's labels are not for folders of the user's, which it would
 /// have to relabel.
-pub(super) fn security_options(of_engine: &[String]) -> Vec<String> {
+fn security_options(of_engine: &[String]) -> Vec<String> {
     let mut options = vec!["no-new-privileges".to_owned()];
     if of_engine.iter().any(|option| option.contains("selinux")) {
         options.push("label=disable".to_owned());
@@ -160,7 +176,7 @@ pub(super) fn user(engine: &About) -> Owner {
 }
 
 /// Whose ids the container's are: our own, so that what commands write is the owner's on the host.
-pub(super) fn userns(engine: &About) -> Option<String> {
+fn userns(engine: &About) -> Option<String> {
     match (engine.kind, engine.rootless) {
         (EngineKind::Podman, true) => Some("keep-id".to_owned()),
         (EngineKind::Docker, true) => None,
@@ -241,7 +257,7 @@ pub(super) fn signed(value: u64) -> i64 {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "it saturates, and nobody has nine billion processors")]
-pub(super) fn nanos(cpus: f64) -> i64 {
+fn nanos(cpus: f64) -> i64 {
     (cpus * 1e9) as i64
 }
 
@@ -250,7 +266,6 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::sandbox::Limits;
 
     fn about(kind: EngineKind, rootless: bool) -> About {
         About {
@@ -283,21 +298,12 @@ mod tests {
     fn nothing_of_an_images_own_runs_and_nothing_is_left_open() {
         let outside = tempfile::tempdir().expect("a folder");
         let path = outside.path();
+        let [folder, work_tree, home] = ["container", "work", "home"].map(|name| path.join(name));
         let config = ContainerConfig {
-            image: "any".to_owned(),
             task: "task-222222".to_owned(),
             owner: "me".to_owned(),
-            init: Vec::new().into(),
-            folder: path.join("container"),
-            work_tree: path.join("work"),
-            home: path.join("home"),
-            masks: Vec::new(),
-            read_only: Vec::new(),
-            certificates: None,
-            stage: Stage::Work,
-            root: false,
-            services: Vec::new(),
             limits: Limits { cpus: Some(1.5), memory: 7 << 20, processes: 9, ..Limits::default() },
+            ..ContainerConfig::new("any", Vec::new(), folder, work_tree, home)
         };
         let own = Owner::current();
         let (folder, _listener) = Folder::make(&config.folder, b"", b"", None, own).expect("it is made");

@@ -20,7 +20,7 @@ const HURRY: u32 = 2;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
+pub(crate) enum Want {
     Nothing,
     Count,
     /// End all that runs, for this limit.
@@ -28,7 +28,7 @@ pub(super) enum Want {
 }
 
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     limits: DiskLimits,
     /// Files that are to stay free.
     free_files: u64,
@@ -49,7 +49,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(limits: DiskLimits, space: Space) -> Self {
+    pub(crate) fn new(limits: DiskLimits, space: Space) -> Self {
         Self {
             limits,
             free_files: (space.all_files / 32).min(65_536),
@@ -70,12 +70,12 @@ impl Guard {
     }
 
     /// Whether nothing may run until there is less.
-    pub(super) fn gave_up(&self) -> bool {
+    pub(crate) fn gave_up(&self) -> bool {
         self.tries >= TRIES
     }
 
     /// Takes up what is free `now`, as time since the start.
-    pub(super) fn look(&mut self, now: Duration, space: Space) -> Want {
+    pub(crate) fn look(&mut self, now: Duration, space: Space) -> Want {
         if let Some(reached) = self.too_little(space) {
             self.tries += 1;
             self.settling = true;
@@ -132,7 +132,7 @@ impl Guard {
     }
 
     /// Takes up a count that took so long; `u64::MAX` is more than can be counted.
-    pub(super) fn counted(&mut self, now: Duration, took: Duration, space: Space, used: u64) -> Want {
+    pub(crate) fn counted(&mut self, now: Duration, took: Duration, space: Space, used: u64) -> Want {
         (self.mark, self.used, self.counted_at, self.took) = (space, Some(used), now, took);
         let settling = std::mem::take(&mut self.settling);
         if used <= self.limits.bytes {

@@ -32,7 +32,7 @@ const OPEN_MAX: usize = 200_000;
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A count.
-pub(super) struct Usage<'a> {
+pub(crate) struct Usage<'a> {
     bytes: u64,
     names: u64,
     /// It was made so that it cannot be counted.
@@ -42,12 +42,12 @@ pub(super) struct Usage<'a> {
 }
 
 impl<'a> Usage<'a> {
-    pub(super) fn new(stop: &'a AtomicBool) -> Self {
+    pub(crate) fn new(stop: &'a AtomicBool) -> Self {
         Self { bytes: 0, names: 0, is_too_much: false, stop, counted: HashSet::new() }
     }
 
     /// Bytes; `u64::MAX` if they cannot be counted.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         if self.is_too_much { u64::MAX } else { self.bytes }
     }
 
@@ -56,7 +56,7 @@ impl<'a> Usage<'a> {
     }
 
     /// Counts what lies in a folder. One that cannot be read counts as nothing.
-    pub(super) fn add_folder(&mut self, folder: &Path) {
+    pub(crate) fn add_folder(&mut self, folder: &Path) {
         let Ok(root) = open(folder, FOLDER, Mode::empty()).and_then(Dir::new) else { return };
         let mut levels = vec![root];
         while let Some(level) = levels.last_mut() {
@@ -102,7 +102,7 @@ impl<'a> Usage<'a> {
     }
 
     /// Counts files without a name that processes beneath `root` have open, on the file systems of these folders.
-    pub(super) fn add_nameless(&mut self, root: i32, folders: &[PathBuf]) {
+    pub(crate) fn add_nameless(&mut self, root: i32, folders: &[PathBuf]) {
         let devices: Vec<_> = folders
             .iter()
             .filter_map(|folder| fs::symlink_metadata(folder).ok())

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -14,17 +15,19 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use sortie_policy::ports::{Body, ErrorCode, PortError};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::meter::Meter;
 
 /// Bytes of a body that are read at a time, if as many come.
-const BUFFER: usize = 256 << 10;
+const BUFFER: usize = 512 << 10;
 
 /// Bounds of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// The longest until the response's head is there.
+    /// The longest until the response's head is there, from when the request
+    /// is sent. Sending takes as long as it does, while something moves.
     pub(super) head: Duration,
     /// The longest without a byte.
     pub(super) idle: Duration,
@@ -42,13 +45,14 @@ pub(super) async fn exchange<S, B>(
 ) -> Result<Response<Body>, PortError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    B: HttpBody<Data = Bytes> + Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let buffer = bounds.max_head.max(BUFFER);
     let mut builder = http1::Builder::new();
     builder.max_headers(200).max_header_size(bounds.max_head).max_buf_size(buffer);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
+    let moved = Arc::clone(&meter);
     let connection = AbortOnDropHandle::new(tokio::spawn(async move {
         tokio::select! {
             ended = connection => {
@@ -59,12 +63,22 @@ where
             () = meter.idle(bounds.idle) => tracing::debug!("a connection is idle and closed"),
         }
     }));
-    let response = match tokio::time::timeout(bounds.head, sender.send_request(request)).await {
-        Ok(response) => response.map_err(|error| broken(&error))?,
-        Err(_) => {
-            let message = format!("no response within {} s", bounds.head.as_secs());
-            return Err(PortError::new(ErrorCode::Timeout, message));
-        }
+    let sent = CancellationToken::new();
+    let request = request.map(|inner| Sending { inner, _sent: sent.clone().drop_guard() });
+    let too_late = async {
+        sent.cancelled().await;
+        tokio::time::sleep(bounds.head).await;
+    };
+    let response = tokio::select! {
+        response = sender.send_request(request) => match response {
+            Ok(response) => response,
+            // then the connection was closed for it
+            Err(_) if moved.idle(bounds.idle).now_or_never().is_some() => {
+                return Err(timeout("nothing was sent or received for", bounds.idle));
+            }
+            Err(error) => return Err(broken(&error)),
+        },
+        () = too_late => return Err(timeout("no response within", bounds.head)),
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(PortError::new(
@@ -78,9 +92,40 @@ where
     }))
 }
 
+fn timeout(what: &str, limit: Duration) -> PortError {
+    PortError::new(ErrorCode::Timeout, format!("{what} {} s", limit.as_secs()))
+}
+
 fn broken(error: &hyper::Error) -> PortError {
     let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
     PortError::new(ErrorCode::Unavailable, format!("the exchange broke off: {error}{cause}"))
+}
+
+/// A request's body. It is dropped as soon as all of it is handed over to the
+/// connection.
+struct Sending<B> {
+    inner: B,
+    _sent: DropGuard,
+}
+
+impl<B: HttpBody + Unpin> HttpBody for Sending<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
 }
 
 /// A body that ends its connection when it is dropped.

@@ -25,7 +25,7 @@ use super::tls::{self, NoRoots};
 pub struct HttpLimits {
     /// The longest that agreeing on TLS takes.
     pub handshake: Duration,
-    /// The longest until the response's head is there.
+    /// The longest until the response's head is there, from when the request is sent.
     pub head: Duration,
     /// The longest without a byte.
     pub idle: Duration,

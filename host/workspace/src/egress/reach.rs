@@ -1,7 +1,7 @@
 //! Which addresses a name leads to, and which of them may be connected to.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use sortie_core::network::HostPattern;
 use sortie_policy::ports::{ErrorCode, NetworkMeter, PortError};
 use sortie_policy::{Defaults, FactsSource};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::address::special;
@@ -25,6 +26,10 @@ const CONNECT: Duration = Duration::from_secs(30);
 
 /// How long one address has before the next is tried beside it (RFC 8305).
 const STAGGER: Duration = Duration::from_millis(300);
+
+/// Names that are looked up at a time. The system's resolver takes a thread for
+/// as long as it likes, of those that all of the host shares.
+static LOOKUPS: Semaphore = Semaphore::const_new(64);
 
 /// The most addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -52,7 +57,8 @@ pub struct SystemWire;
 #[async_trait]
 impl Wire for SystemWire {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        Ok(tokio::net::lookup_host((host, port)).await?.collect())
+        let name = (host.to_owned(), port);
+        look_up(&LOOKUPS, move || Ok(name.to_socket_addrs()?.collect())).await
     }
 
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -64,6 +70,21 @@ impl Wire for SystemWire {
         stream.set_nodelay(true)?;
         Ok(stream)
     }
+}
+
+/// Does what blocks, once there is a place for it. The place is given back when
+/// that has ended, also where nobody waits for it any longer.
+async fn look_up<T: Send + 'static>(
+    places: &'static Semaphore,
+    lookup: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let place = places.acquire().await.expect("it is never closed");
+    let found = tokio::task::spawn_blocking(move || {
+        let found = lookup();
+        drop(place);
+        found
+    });
+    found.await.map_err(io::Error::other)?
 }
 
 /// How far connections may reach. A host that the network rule of the phase
@@ -230,6 +251,24 @@ fn not_public(target: &Target, address: IpAddr, why: &str) -> PortError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_lookup_that_was_given_up_keeps_its_place_until_it_ends() {
+        static ONE: Semaphore = Semaphore::const_new(1);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let first = tokio::spawn(look_up(&ONE, move || {
+            begin.send(()).expect("is waited for");
+            // until the sender is gone
+            Ok(ended.recv().is_err())
+        }));
+        begun.await.expect("it begins");
+        first.abort();
+        first.await.expect_err("is given up");
+        assert_eq!(ONE.available_permits(), 0);
+        drop(end);
+        assert_eq!(look_up(&ONE, || Ok(7)).await.expect("has a place now"), 7);
+    }
 
     #[test]
     fn the_machines_own_addresses_are_known() {

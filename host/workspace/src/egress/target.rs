@@ -33,6 +33,12 @@ impl Target {
             url::Host::parse(host)
         };
         let host = match parsed.map_err(|_| invalid())? {
+            // one dot at the end belongs to a name; to a resolver, an address with two is an address
+            url::Host::Domain(name)
+                if name.strip_suffix('.').unwrap_or(&name).split('.').any(str::is_empty) =>
+            {
+                return Err(invalid());
+            }
             url::Host::Domain(name) => canonical_host(&name),
             url::Host::Ipv4(address) => address.to_string(),
             url::Host::Ipv6(address) => address.to_canonical().to_string(),
@@ -86,6 +92,11 @@ mod tests {
     fn nonsense_names_no_host() {
         for bad in ["", ".", "a b", "a/b", "user@host", "-x", "[::1", "fe80::1%eth0", "a\nb", "256.1.1.1"] {
             assert_eq!(host(bad), None, "{bad}");
+        }
+        for alias in
+            ["127.0.0.1..", "0x7f000001..", "1.2.3.04..", "2130706433..", "a..example", "example.org.."]
+        {
+            assert_eq!(host(alias), None, "{alias}");
         }
         assert!(Target::new("example.org", 0).is_err());
     }

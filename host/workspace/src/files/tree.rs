@@ -5,6 +5,8 @@
 //! kernel could resolve anew, so a directory that is swapped for a link
 //! between two steps is an error and never a way out.
 
+#![expect(clippy::disallowed_methods, reason = "makes the folders of a file that was permitted")]
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

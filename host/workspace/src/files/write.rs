@@ -6,6 +6,8 @@
 //! that stands at a path is ever chowned, since it might be a link to
 //! something else by then.
 
+#![expect(clippy::disallowed_methods, reason = "writes the files of a workspace for permits")]
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};

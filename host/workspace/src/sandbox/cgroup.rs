@@ -52,7 +52,10 @@ impl Cgroup {
         let mut cgroup =
             Self { directories: Vec::new(), locks: Vec::new(), cpus: false, counters: Arc::default() };
         cgroup.fill(&hierarchies, &name, limits).map_err(|error| {
-            format!("its cgroups cannot be written ({error}); as a plain user, `systemd-run --user --scope -p Delegate=yes` gives some")
+            format!(
+                "its cgroups cannot be written ({error}); `{} sortie …` gives some",
+                Cgroups::delegation()
+            )
         })?;
         Ok(cgroup)
     }
@@ -146,19 +149,32 @@ pub struct Cgroups {
     /// The version in which this process may make some that limit memory and processes, and below which folders; or
     /// why it may not.
     pub usable: Result<(u8, Vec<PathBuf>), String>,
+    /// Whether those that it may make limit processor time as well.
+    pub cpus: bool,
 }
 
 impl Cgroups {
     /// As this process finds them. Changes nothing.
     pub fn find() -> Self {
-        let usable = Hierarchies::read().and_then(|found| {
+        let found = Hierarchies::read();
+        let cpus = found.as_ref().is_ok_and(|found| found.cpus);
+        let usable = found.and_then(|found| {
             let closed = found.parents.iter().find(|parent| access(*parent, Access::WRITE_OK).is_err());
             match closed {
                 Some(closed) => Err(format!("this user may make none in `{}`", closed.display())),
                 None => Ok((if found.version == Version::One { 1 } else { 2 }, found.parents)),
             }
         });
-        Self { mounted: hierarchy::mounted(), usable }
+        Self { mounted: hierarchy::mounted(), usable, cpus }
+    }
+
+    /// What to put before a program so that it may make cgroups with all controllers, where systemd runs.
+    pub fn delegation() -> &'static str {
+        if rustix::process::geteuid().is_root() {
+            "systemd-run --scope -p Delegate=yes"
+        } else {
+            "systemd-run --user --scope -p Delegate=yes"
+        }
     }
 }
 
@@ -253,7 +269,7 @@ mod tests {
     fn fill(parent: &Path, limits: &Limits) -> Cgroup {
         let mut made =
             Cgroup { directories: Vec::new(), locks: Vec::new(), cpus: false, counters: Arc::default() };
-        let hierarchies = Hierarchies { version: Version::Two, parents: vec![parent.to_owned()] };
+        let hierarchies = Hierarchies { version: Version::Two, parents: vec![parent.to_owned()], cpus: true };
         made.fill(&hierarchies, "sortie-fake", limits).expect("it can be written");
         made
     }

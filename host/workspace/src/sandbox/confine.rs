@@ -1,5 +1,7 @@
 //! Gives up what the helper could do: limits first, then privileges, so that no limit can be raised again.
 
+#![expect(clippy::disallowed_methods, reason = "runs inside, before the first command")]
+
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set,

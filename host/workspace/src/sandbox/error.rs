@@ -28,7 +28,10 @@ pub enum SandboxError {
         wanted: u32,
     },
     /// A limit was asked for that this machine cannot keep.
-    #[error("this machine cannot limit {}: {reason}; to do without, `--accept {}`", limit.limit(), limit.name())]
+    #[error(
+        "this machine cannot limit {}: {reason}; to do without, `accept = [\"{}\"]` below `[workspace]` in the \
+         settings, or for one run `--accept {}`", limit.limit(), limit.name(), limit.name()
+    )]
     Unenforceable {
         /// The limit.
         limit: super::Reduced,
@@ -46,11 +49,19 @@ pub enum SandboxError {
         hint: Option<String>,
     },
     /// The helper ended without saying why.
-    #[error("the sandbox's helper ended early: {0}")]
+    #[error("the sandbox's helper ended early: {}", last_words(.0))]
     Helper(String),
     /// Pipes, sockets or processes could not be made, or the helper could not be started.
     #[error("cannot start the sandbox's helper: {0}")]
     Io(#[from] io::Error),
+}
+
+/// One that has no room to begin in ends without a word.
+fn last_words(said: &str) -> &str {
+    match said.trim() {
+        "" => "it said nothing\nhint: `memory_mb` or `processes` may be too low",
+        said => said,
+    }
 }
 
 /// A step of the helper's that failed; it travels to the host.
@@ -94,6 +105,8 @@ impl<T> Step<T> for rustix::io::Result<T> {
 pub(super) const UNSHARE: &str = "make its namespaces";
 /// The first step that needs a capability within them.
 pub(super) const PRIVATE: &str = "make its mounts private";
+/// The step that makes process 1; limits hold by then.
+pub(super) const FORK: &str = "fork";
 /// The step that mounts `/proc`.
 pub(super) const PROC: &str = "mount a /proc of its own";
 
@@ -107,21 +120,30 @@ fn hint(step: &str, errno: i32, setting: impl Fn(&str) -> Option<String>) -> Opt
                 .to_owned(),
         );
     }
+    if step == FORK && errno == libc::EAGAIN {
+        return Some(
+            "`processes`, of the settings or the environment, may be too low, or this user have too many of them"
+                .to_owned(),
+        );
+    }
     if step != UNSHARE && step != PRIVATE {
         return None;
     }
     if is("/proc/sys/user/max_user_namespaces", "0") {
-        return Some("user namespaces are switched off: `sysctl user.max_user_namespaces=15000`".to_owned());
+        return Some(
+            "user namespaces are switched off: `sudo sysctl user.max_user_namespaces=15000`".to_owned(),
+        );
     }
     if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         return Some(
-            "user namespaces are for root alone here: `sysctl kernel.unprivileged_userns_clone=1`".to_owned(),
+            "user namespaces are for root alone here: `sudo sysctl kernel.unprivileged_userns_clone=1`"
+                .to_owned(),
         );
     }
     if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
         return Some(
             "AppArmor keeps user namespaces from programs without a profile: give `sortie` one with the line \
-             `userns,` in /etc/apparmor.d, or `sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+             `userns,` in /etc/apparmor.d, or `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
                 .to_owned(),
         );
     }

@@ -14,7 +14,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use sortie_init::descriptors;
 
 use super::environment::WORKSPACE;
-use super::error::{Failure, Step, UNSHARE};
+use super::error::{FORK, Failure, Step, UNSHARE};
 use super::mounts::{self, Sources};
 use super::plan::{HELPER_ARGUMENT, MAX_REPORT, Plan, Report};
 use super::{confine, identity, landlock, seccomp, seeds};
@@ -114,7 +114,7 @@ fn fork() -> Result<Option<Pid>, Failure> {
     // SAFETY: there is one thread, so the child is a whole copy with no lock held by another.
     let pid = unsafe { libc::fork() };
     if pid < 0 {
-        return Err(std::io::Error::last_os_error()).step("fork");
+        return Err(std::io::Error::last_os_error()).step(FORK);
     }
     Ok(Pid::from_raw(pid))
 }

@@ -94,6 +94,19 @@ const DENIED: &[i64] = &[
     469,
 ];
 
+/// Denied for any process but the caller, which is spelt 0 and in no other way. Whoever has a process's user may change
+/// how it is scheduled: with nothing left for process 1 and the keepers, no time limit would be kept, and what is
+/// started next would inherit it. On which processors it runs is left to whoever asks: programs pin their threads, each
+/// by its number, and a share of one processor is enough for process 1.
+const OF_ONES_OWN: [i64; 3] =
+    [libc::SYS_sched_setscheduler, libc::SYS_sched_setparam, libc::SYS_sched_setattr];
+
+/// The same for calls that reach groups and users as well: with what they have to name, and that is a process.
+const OF_ONES_OWN_KIND: [(i64, u64); 2] =
+    [(libc::SYS_setpriority, PRIO_PROCESS), (libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS)];
+const PRIO_PROCESS: u64 = 0;
+const IOPRIO_WHO_PROCESS: u64 = 1;
+
 /// Flags of `clone` that make a namespace. `CLONE_NEWTIME` shares its bit with the signal number there.
 const NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWUSER,
@@ -176,6 +189,13 @@ fn denied() -> Result<Rules, seccompiler::BackendError> {
     rules.insert(libc::SYS_ioctl, controls);
     // Whoever has a process's user may set its limits: without descriptors, process 1 and the keepers would be blind.
     rules.insert(libc::SYS_prlimit64, vec![all([condition(0, Width::Dword, Op::Ne, 0)?])?]);
+    for number in OF_ONES_OWN {
+        rules.insert(number, vec![all([condition(0, Width::Dword, Op::Ne, 0)?])?]);
+    }
+    for (number, process) in OF_ONES_OWN_KIND {
+        let other_kind = all([condition(0, Width::Dword, Op::Ne, process)?])?;
+        rules.insert(number, vec![other_kind, all([condition(1, Width::Dword, Op::Ne, 0)?])?]);
+    }
     rules.insert(libc::SYS_socket, sockets()?);
     rules.insert(libc::SYS_socketpair, sockets()?);
     rules.insert(libc::SYS_mknodat, devices(2)?);

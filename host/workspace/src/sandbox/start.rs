@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sortie_init::descriptors;
 use sortie_init::protocol::READY;
 
-use super::cgroup::Cgroup;
+use super::cgroup::{Cgroup, Cgroups};
 use super::life::Life;
 use super::limits::{Enforced, Keeper, Reduced};
 use super::plan::{HELPER_ARGUMENT, MAX_REPORT, Plan, Report};
@@ -84,8 +84,11 @@ fn enforced(config: &SandboxConfig, cgroup: Result<&Cgroup, &str>) -> Result<Enf
     let keeper = if cgroup.is_ok() { Keeper::Cgroup } else { Keeper::Process };
     let cpus = cgroup.is_ok_and(Cgroup::limits_cpus);
     if config.limits.cpus.is_some() && !cpus && !config.limits.accepted.has(Reduced::Cpus) {
-        let reason = cgroup.err().unwrap_or("its cgroups have no processor time to give out");
-        return Err(SandboxError::Unenforceable { limit: Reduced::Cpus, reason: reason.to_owned() });
+        let none = || {
+            format!("its cgroups do not limit that; `{} sortie …` gives some that do", Cgroups::delegation())
+        };
+        let reason = cgroup.err().map_or_else(none, str::to_owned);
+        return Err(SandboxError::Unenforceable { limit: Reduced::Cpus, reason });
     }
     Ok(Enforced { memory: keeper, processes: keeper, cpus, landlock: None })
 }

@@ -13,8 +13,9 @@ const DIRECTORIES: [&str; 9] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store"];
 
 /// What programs need from `/etc` to start, to know their time zone and to trust certificates. Left out on
-/// purpose: `/etc/ssl/private`, and `/etc/gitconfig`, which may name credential helpers.
-const SETTINGS: [&str; 26] = [
+/// purpose: `/etc/ssl/private`, `/etc/maven/settings.xml` with its passwords, and `/etc/gitconfig`, which may name
+/// credential helpers.
+const SETTINGS: [&str; 28] = [
     "/etc/alternatives",
     "/etc/bash.bashrc",
     "/etc/ca-certificates",
@@ -29,6 +30,8 @@ const SETTINGS: [&str; 26] = [
     "/etc/localtime",
     "/etc/lsb-release",
     "/etc/magic",
+    "/etc/maven/logging",
+    "/etc/maven/m2.conf",
     "/etc/mime.types",
     "/etc/os-release",
     "/etc/perl",

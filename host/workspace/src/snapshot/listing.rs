@@ -79,6 +79,10 @@ impl Listing {
             all.extend_from_slice(found.path.as_os_str().as_encoded_bytes());
             all.push(0);
             all.extend_from_slice(of.bytes());
+            // there may be very many names, and long ones
+            if all.len() > PIECE {
+                all = Digest::of(&all).bytes().to_vec();
+            }
             Ok(())
         })
         .map_err(failed("cannot read what set-up depends on"))?;
@@ -144,4 +148,30 @@ fn walk(work_tree: &Path, visit: &mut dyn FnMut(&Found<'_>) -> io::Result<()>) -
         visit(found)?;
         Ok(true)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_tells_trees_apart_however_many_files_they_have() {
+        let tree = tempfile::tempdir().expect("a folder");
+        let path = |number: u32| tree.path().join(format!("{number:0200}"));
+        let write = |number, text| {
+            #[expect(clippy::disallowed_methods, reason = "a test's own folder")]
+            std::fs::write(path(number), text).expect("is written");
+        };
+        // of more than are held at a time
+        (0..6000).for_each(|number| write(number, "x"));
+        let fingerprint = || Listing::fingerprint(tree.path(), &|_| true).expect("is read");
+        let before = fingerprint();
+        assert_eq!(fingerprint(), before);
+        for number in [0, 3000, 5999] {
+            write(number, "y");
+            assert_ne!(fingerprint(), before, "{number}");
+            write(number, "x");
+        }
+        assert_eq!(fingerprint(), before);
+    }
 }

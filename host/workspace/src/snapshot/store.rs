@@ -55,10 +55,14 @@ impl Snapshots {
         self.open(&self.folder.join(key.to_string()))
     }
 
-    /// The snapshot of a repository and an environment that was last used, whatever its key.
-    pub fn newest(&self, repository: &str, environment: &str) -> Option<Snapshot> {
+    /// The snapshot of the same repository and environment, made in the same, that was last used, whatever its key.
+    pub fn newest(&self, of: &About) -> Option<Snapshot> {
+        let ground = |about: &About| {
+            let About { repository, environment, made_in, .. } = about.clone();
+            (repository, environment, made_in)
+        };
         let mut all = self.list();
-        all.retain(|one| one.about.repository == repository && one.about.environment == environment);
+        all.retain(|one| ground(&one.about) == ground(of));
         let newest = all.into_iter().max_by_key(|one| one.used)?;
         self.open(&self.folder.join(newest.key))
     }
@@ -333,15 +337,7 @@ mod tests {
         }
 
         fn save(&self, key: &str, before: &Listing) -> Result<Option<About>, SnapshotError> {
-            let key = Digest::of(key.as_bytes());
-            let about = About {
-                repository: "r".into(),
-                environment: "e".into(),
-                commands: vec!["make".into()],
-                image: None,
-                bytes: 0,
-                image_bytes: 0,
-            };
+            let (key, about) = (Digest::of(key.as_bytes()), about_of("r", "e", "sandbox"));
             self.snapshots.save(&key, &self.path("tree"), &self.path("home"), before, 1000, about)
         }
 
@@ -361,6 +357,25 @@ mod tests {
             }
             (tree, home)
         }
+    }
+
+    fn about_of(repository: &str, environment: &str, made_in: &str) -> About {
+        About {
+            repository: repository.into(),
+            environment: environment.into(),
+            made_in: made_in.into(),
+            commands: vec!["make".into()],
+            image: None,
+            bytes: 0,
+            image_bytes: 0,
+        }
+    }
+
+    /// What `work` comes to; one that waits for a lock would do so for ever.
+    fn at_once<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(work()));
+        receiver.recv_timeout(Duration::from_secs(60)).expect("it waits for nobody")
     }
 
     #[test]
@@ -394,12 +409,17 @@ mod tests {
         ground.save("k", &before).expect("is kept");
         let (tree, home) = ground.fresh();
         let paths = ["target".to_owned(), "~/.cache".to_owned()];
-        let newest = ground.snapshots.newest("r", "e").expect("is there");
+        let newest = ground.snapshots.newest(&about_of("r", "e", "sandbox")).expect("is there");
         newest.restore_paths(&paths, &tree, &home).expect("is restored");
         assert!(tree.join("target/debug/x").exists() && home.join(".cache/x").exists());
         assert!(!tree.join("targets").exists() && !home.join(".cachet").exists());
-        assert!(ground.snapshots.newest("r", "other").is_none());
-        assert!(ground.snapshots.newest("other", "e").is_none());
+        for other in [
+            about_of("r", "other", "sandbox"),
+            about_of("other", "e", "sandbox"),
+            about_of("r", "e", "image"),
+        ] {
+            assert!(ground.snapshots.newest(&other).is_none(), "{other:?}");
+        }
     }
 
     #[test]
@@ -458,10 +478,13 @@ mod tests {
         assert_eq!(going(rules(1000, 1000)), Vec::<String>::new());
         let removing = File::open(ground.path("snapshots").join(key("a")).join("used")).expect("opens");
         flock(&removing, FlockOperation::NonBlockingLockExclusive).expect("nobody holds it");
-        assert!(ground.find("a").is_none(), "nobody waits for one that is being removed");
+        let (snapshots, a) = (ground.snapshots.clone(), Digest::of(b"a"));
+        let found = at_once(move || snapshots.find(&a).is_some());
+        assert!(!found, "nobody waits for one that is being removed");
         drop(removing);
         let held = ground.find("a").expect("is there");
-        assert!(!ground.snapshots.remove(&key("a")) && ground.find("a").is_some());
+        let snapshots = ground.snapshots.clone();
+        assert!(!at_once(move || snapshots.remove(&a.to_string())) && ground.find("a").is_some());
         drop(held);
         assert!(ground.snapshots.remove(&key("a")) && ground.find("a").is_none());
         assert!(!ground.snapshots.remove("../home") && ground.path("home").exists());

@@ -3,51 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
+use sortie_core::Actor;
 use sortie_core::action::WorkspaceCreate;
-use sortie_core::event::Event;
-use sortie_core::{Actor, Facts, Phase};
 use sortie_policy::ports::{ErrorCode, Forks as _, WorkspaceSpec};
-use sortie_policy::{Audit, AuditError, Chain, Defaults, FactsSource, Gate, Nobody, Permit, Registries};
+use sortie_policy::{Gate, Permit};
 use sortie_workspace::fork::FolderForks;
 
-struct Nothing;
-
-impl FactsSource for Nothing {
-    fn facts(&self) -> Facts {
-        Facts {
-            now: jiff::Timestamp::UNIX_EPOCH,
-            task: "task-222222".into(),
-            repository: String::new(),
-            branch: String::new(),
-            phase: Phase::Work,
-            tool_calls: 0,
-            turns: 0,
-            input_tokens: 0,
-            output_tokens: 0,
-            elapsed_ms: 0,
-            untrusted_text: false,
-        }
-    }
-}
-
-impl Audit for Nothing {
-    fn record(&self, _: Event) -> Result<(), AuditError> {
-        Ok(())
-    }
-}
-
 fn gate() -> Gate {
-    let network = || "none".parse().expect("a network rule");
-    let defaults = Defaults {
-        repository: String::new(),
-        provider: String::new(),
-        setup_network: network(),
-        agent_network: network(),
-        registries: Registries::default(),
-    };
-    Gate::new(Chain::new(Vec::new()), defaults, Arc::new(Nothing), Arc::new(Nothing), Arc::new(Nobody))
+    sortie_testing::gate(Vec::new(), sortie_testing::defaults())
 }
 
 async fn permit(gate: &Gate) -> Permit<WorkspaceCreate> {

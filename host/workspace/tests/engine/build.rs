@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sortie_core::action::ImageBuild;
 use sortie_workspace::container::{BuildConfig, Container, ContainerConfig, ContainerError};
+use sortie_workspace::disk::DiskLimits;
 use sortie_workspace::sandbox::Limits;
 
 use crate::support::{LONG, Place, docker, engine, eventually, image, start, succeeds};
@@ -15,13 +16,15 @@ use crate::support::{LONG, Place, docker, engine, eventually, image, start, succ
 struct Network {
     container: Container,
     asked: Receiver<String>,
+    limits: Limits,
 }
 
 impl Network {
     /// With a proxy that answers whatever is asked.
     async fn start(place: &Place, image: &str, masks: &[&str]) -> Self {
         let masks = masks.iter().map(Into::into).collect();
-        let container = start(ContainerConfig { root: false, masks, ..place.set_up(image) }).await;
+        let disk = DiskLimits { bytes: 64 << 20, free: 0 };
+        let container = start(ContainerConfig { root: false, masks, disk, ..place.set_up(image) }).await;
         let listener = container.client().listen(3128).await.expect("it listens");
         listener.set_nonblocking(false).expect("it can");
         let (sender, asked) = channel();
@@ -39,7 +42,8 @@ impl Network {
                 }
             }
         });
-        Self { container, asked }
+        let limits = Limits { memory: 3 << 30, cpus: Some(1.5), ..Limits::default() };
+        Self { container, asked, limits }
     }
 
     async fn build(
@@ -65,7 +69,7 @@ impl Network {
             proxy: &proxy,
             owner: &place.owner,
             task: "task-222222",
-            limits: Limits { memory: 3 << 30, cpus: Some(1.5), ..Limits::default() },
+            limits: self.limits,
             most_time,
         };
         let mut said = Vec::new();
@@ -185,6 +189,33 @@ async fn a_build_that_fails_shows_its_last_lines_and_leaves_no_container() {
 }
 
 #[tokio::test]
+async fn a_step_with_too_many_processes_or_too_much_on_the_disk_ends_the_build_and_names_the_limit() {
+    let Some(image) = image() else { return };
+    let place = Place::new("greedy");
+    let mut network = Network::start(&place, &image, &[]).await;
+    network.limits.processes = 40;
+    let sleepers =
+        |count: u32| format!("for n in $(seq {count}); do sleep 600 & done; sleep 2; echo so many");
+    written(&place, "Dockerfile", &format!("FROM {image}\nRUN {}\n", sleepers(20)));
+    network.build(&place, &dockerfile()).await.unwrap_or_else(|error| panic!("it is within it: {error}"));
+    for (step, limit) in [
+        (format!("{}; sleep 600", sleepers(80)), "a step reached the limit processes = 40"),
+        // in small pieces, as packages are
+        (
+            "mkdir /big; while :; do n=$((n+1)); head -c 4M /dev/zero >/big/$n; test $n -lt 40 || sleep 600; done"
+                .to_owned(),
+            "a step reached the limit disk_bytes = 67108864",
+        ),
+    ] {
+        written(&place, "Dockerfile", &format!("FROM {image}\nRUN {step}\n"));
+        let error = network.build(&place, &dockerfile()).await.expect_err("it has too much").to_string();
+        assert!(error.contains(limit), "{error}");
+        eventually("the step is gone", async || network.steps().is_empty()).await;
+    }
+    network.container.stop().await;
+}
+
+#[tokio::test]
 async fn nothing_of_a_dockerfile_is_fetched_by_the_engine_from_the_hosts_network() {
     let Some(image) = image() else { return };
     let place = Place::new("added");
@@ -201,6 +232,13 @@ async fn nothing_of_a_dockerfile_is_fetched_by_the_engine_from_the_hosts_network
     for (text, word) in [
         (format!("FROM {image}\nADD http://{address}/ /x\n"), "ADD takes plain paths alone"),
         (format!("FROM {image}\nARG U=http://{address}/\nAD\\\nD $U /x\n"), "ADD takes plain paths alone"),
+        // which is no directive to the builder, so that a line goes on
+        (
+            format!("# a comment\n# escape=`\nFROM {image}\nAD\\\nD http://{address}/ /x\n"),
+            "has to be the first line",
+        ),
+        (format!("FROM {image}\nRUN echo \\\\\nADD http://{address}/ /x\n"), "that goes on, twice"),
+        (format!("FROM {image} AS a\nONBU\u{130}LD ADD http://{address}/ /x\nFROM a\n"), "is no instruction"),
         (format!("FROM {trigger}\n"), "ADD takes plain paths alone"),
         ("FROM sortie-no-such-image:1\n".to_owned(), "`sortie-no-such-image:1`"),
         ("RUN true\n".to_owned(), "it has no FROM"),

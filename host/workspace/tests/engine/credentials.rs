@@ -1,67 +1,15 @@
 //! Pulling from a registry that asks who one is.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 
-use sortie_core::digest::Digest;
-
+use crate::registry::Registry;
 use crate::support::{docker, engine, image};
 
 /// A password whose form in a header has letters that the usual alphabet spells otherwise.
 const PASSWORD: &str = "p~?>~?>~?>word";
-
-/// A registry with one image without files, for one user.
-fn answer(mut stream: TcpStream, basic: &str, asked: &Sender<bool>) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let first = lines.next().transpose()?.unwrap_or_default();
-    let mut is_known = false;
-    while let Some(line) = lines.next().transpose()?.filter(|line| !line.is_empty()) {
-        is_known |= line.eq_ignore_ascii_case(&format!("authorization: basic {basic}"));
-    }
-    // whoever counts may have gone
-    let _ = asked.send(is_known);
-    let layer = vec![0; 1024];
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let config = format!(
-        r#"{{"architecture":"{architecture}","os":"linux","config":{{"Env":["WORD=asked-{}"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{}"]}}}}"#,
-        std::process::id(),
-        Digest::of(&layer)
-    )
-    .into_bytes();
-    let described = |kind: &str, blob: &[u8]| {
-        format!(r#"{{"mediaType":"{kind}","size":{},"digest":"sha256:{}"}}"#, blob.len(), Digest::of(blob))
-    };
-    let kind = "application/vnd.docker.distribution.manifest.v2+json";
-    let manifest = format!(
-        r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{},"layers":[{}]}}"#,
-        described("application/vnd.docker.container.image.v1+json", &config),
-        described("application/vnd.docker.image.rootfs.diff.tar.gzip", &layer),
-    );
-    let path = first.split(' ').nth(1).unwrap_or_default();
-    let blob = [config, layer].into_iter().find(|blob| path.ends_with(&Digest::of(blob).to_string()));
-    let (status, kind, body) = match (is_known, blob) {
-        (false, _) => {
-            ("401 Unauthorized", "application/json", br#"{"errors":[{"code":"UNAUTHORIZED"}]}"#.to_vec())
-        }
-        (true, Some(blob)) => ("200 OK", "application/octet-stream", blob),
-        (true, None) if path.contains("/manifests/") => ("200 OK", kind, manifest.into_bytes()),
-        _ => ("200 OK", "application/json", b"{}".to_vec()),
-    };
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nDocker-Content-Digest: sha256:{}\r\n\
-         WWW-Authenticate: Basic realm=\"test\"\r\nDocker-Distribution-Api-Version: registry/2.0\r\nConnection: close\r\n\r\n",
-        body.len(),
-        Digest::of(&body)
-    )?;
-    if !first.starts_with("HEAD") {
-        stream.write_all(&body)?;
-    }
-    Ok(())
-}
 
 fn base64(text: &str) -> String {
     let mut child = Command::new("base64");
@@ -88,19 +36,14 @@ fn a_private_image_is_pulled_with_what_the_engines_client_has_and_nothing_shows_
     if image().is_none() {
         return;
     }
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("it has one").to_string();
     let basic = base64(&format!("me:{PASSWORD}"));
     let (sender, asked) = channel();
-    let expected = basic.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // the engine hangs up when it has what it wants
-            let _ = answer(stream, &expected, &sender);
-        }
+    let address = Registry::new("asked", Some(basic.clone())).serve(move |is_known| {
+        // whoever counts may have gone
+        let _ = sender.send(is_known);
     });
     let folder = tempfile::tempdir().expect("a folder");
-    let name = format!("{address}/private:1");
+    let name = format!("{address}/there:1");
     let pull = |settings: &str| {
         std::fs::write(folder.path().join("config.json"), settings).expect("written");
         let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap_or_default());

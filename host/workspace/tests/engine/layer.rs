@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use sortie_policy::ports::{CommandLimit, Exit, LimitReached};
 use sortie_workspace::disk::{DiskLimits, DiskWatch};
 
-use crate::support::{Place, image, sh, start, succeeds};
+use crate::support::{Place, eventually, image, sh, start, succeeds};
 
 #[tokio::test]
 async fn a_set_up_cannot_fill_the_engines_disk() {
@@ -31,7 +31,8 @@ async fn a_set_up_cannot_fill_the_engines_disk() {
     let filled = sh(&set_up, "head -c 300M /dev/zero > /var/full; sleep 1000").await;
     assert_eq!(filled.exit, Exit::Signal(9), "{filled:?}");
     let reached = LimitReached { limit: CommandLimit::Disk, value: 32 << 20 };
-    assert!(told.lock().expect("nobody panics").contains(&reached));
+    // that is told after the kill, which the command does not wait for
+    eventually("it is told", async || told.lock().expect("nobody panics").contains(&reached)).await;
     succeeds(&set_up, "rm /var/full").await;
     set_up.finish().await.expect("it ends");
 }

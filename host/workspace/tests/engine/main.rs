@@ -10,7 +10,12 @@ mod build;
 mod commit;
 mod credentials;
 mod layer;
+#[path = "../shared/registry.rs"]
+mod registry;
+#[path = "../shared/running.rs"]
+mod running;
 mod search;
 mod services;
 mod setup;
 mod support;
+mod written;

@@ -128,7 +128,8 @@ async fn a_command_of_another_user_than_root_ends_with_its_limit() {
     {}
     drop(running);
     crate::support::eventually("it is gone", async || {
-        succeeds(&set_up, "cat /proc/[0-9]*/comm").await.lines().all(|name| name != "sleep")
+        // one may end while it is looked at
+        sh(&set_up, "cat /proc/[0-9]*/comm").await.stdout.lines().all(|name| name != "sleep")
     })
     .await;
     set_up.stop().await;
@@ -221,6 +222,51 @@ async fn folders_of_a_host_that_was_killed_in_a_set_up_as_root_are_given_back_at
     let again = Container::reclaim(&engine().await, &place.config(&image)).await;
     assert!(!again.expect("there is nothing to do"));
     work.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_wants_to_clear_up_after_a_host_that_was_killed_is_given_the_folders_back_without_a_start() {
+    let Some(image) = image() else { return };
+    let place = Place::new("given");
+    // by whoever knows folders and labels, and nothing of images
+    let known = ContainerConfig { image: String::new(), ..place.config(&image) };
+    assert!(!Container::is_to_reclaim(&known));
+    for is_work_tree_gone in [false, true] {
+        let set_up = start(place.set_up(&image)).await;
+        succeeds(&set_up, "mkdir made ~/made; touch made/file ~/made/file; chmod 700 made ~/made").await;
+        drop(set_up);
+        assert_eq!(place.home.join("made").metadata().expect("it is there").uid(), 0);
+        assert!(Container::is_to_reclaim(&known));
+        if is_work_tree_gone {
+            std::fs::remove_dir_all(&place.work_tree).expect("root may");
+        }
+        assert!(Container::reclaim(&engine().await, &known).await.expect("it can be done"));
+        assert_given_back(&place.home);
+        if !is_work_tree_gone {
+            assert_given_back(&place.work_tree);
+        }
+        assert!(!Container::is_to_reclaim(&known));
+        assert_eq!(place.listed(&["ps", "--all"]), Vec::<String>::new());
+        std::fs::remove_dir_all(place.home.join("made")).expect("it is there");
+    }
+    let note = place.outside.path().join("container-root");
+    std::fs::write(&note, &image).expect("written");
+    std::fs::remove_dir_all(&place.home).expect("it is there");
+    assert!(!Container::is_to_reclaim(&known) && !note.exists(), "there is nothing to give back any more");
+}
+
+#[tokio::test]
+async fn folders_are_given_back_though_the_image_of_the_set_up_has_gone() {
+    let (Some(image), Some(init)) = (image(), std::env::var_os("SORTIE_TEST_INIT")) else {
+        return eprintln!("skipped: SORTIE_TEST_INIT names no init that runs without files");
+    };
+    let place = Place::new("gone");
+    std::fs::write(place.work_tree.join("file"), "").expect("written");
+    std::fs::write(place.outside.path().join("container-root"), "sortie-no-such-image:1").expect("written");
+    let init = std::fs::read(init).expect("it is there").into();
+    let known = ContainerConfig { init, ..place.config(&image) };
+    assert!(Container::reclaim(&engine().await, &known).await.expect("it can be done"));
+    assert_given_back(&place.work_tree);
 }
 
 #[tokio::test]

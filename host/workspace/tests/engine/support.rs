@@ -1,25 +1,16 @@
 //! What the tests share: folders, containers over them, and Docker's own client as a witness.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use sortie_core::action::Stage;
-use sortie_policy::ports::{Chunk, Ended, Exit};
+use sortie_policy::ports::Exit;
 use sortie_workspace::client::Stdin;
 use sortie_workspace::container::{Container, ContainerConfig, Engine};
-use sortie_workspace::sandbox::{Limits, Owner};
 
-/// Long enough for anything here; only a bug lets it pass.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) use crate::running::{LONG, Outcome, eventually, give_away, outcome};
 
-#[used]
-#[expect(unsafe_code, reason = "to be first in the process, before the harness starts its threads")]
-// SAFETY: the C library calls each pointer of this section once, with these arguments, before `main`.
-#[unsafe(link_section = ".init_array")]
-static FIRST: extern "C" fn() = serve_if_asked;
-
-extern "C" fn serve_if_asked() {
+pub(crate) extern "C" fn serve_if_asked() {
     let first = std::env::args().nth(1);
     if matches!(first.as_deref(), Some("--dial" | "--give-back")) {
         sortie_init::main();
@@ -59,21 +50,12 @@ impl Place {
 
     /// A container as the agent's is.
     pub(crate) fn config(&self, image: &str) -> ContainerConfig {
+        let (folder, work_tree, home) = (self.outside.path().join("container"), &self.work_tree, &self.home);
+        let init = std::fs::read("/proc/self/exe").expect("init can be read");
         ContainerConfig {
-            image: image.to_owned(),
             task: "task-222222".to_owned(),
             owner: self.owner.clone(),
-            init: std::fs::read("/proc/self/exe").expect("init can be read").into(),
-            folder: self.outside.path().join("container"),
-            work_tree: self.work_tree.clone(),
-            home: self.home.clone(),
-            masks: Vec::new(),
-            read_only: Vec::new(),
-            certificates: None,
-            stage: Stage::Work,
-            root: false,
-            services: Vec::new(),
-            limits: Limits::default(),
+            ..ContainerConfig::new(image, init, folder, work_tree.clone(), home.clone())
         }
     }
 
@@ -101,12 +83,6 @@ impl Drop for Place {
     }
 }
 
-pub(crate) fn give_away(path: &Path) {
-    let owner = Owner::current();
-    std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid))
-        .expect("root may, and others keep theirs");
-}
-
 /// What Docker's client prints; nothing if it fails.
 pub(crate) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output().expect("the command is there");
@@ -122,14 +98,6 @@ pub(crate) async fn start(config: ContainerConfig) -> Container {
     started.unwrap_or_else(|error| panic!("the container starts: {error}"))
 }
 
-/// What a command did.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) exit: Exit,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
 /// Runs a script to its end.
 pub(crate) async fn sh(container: &Container, script: &str) -> Outcome {
     sh_with(container, script, &[]).await
@@ -141,19 +109,7 @@ pub(crate) async fn sh_with(container: &Container, script: &str, variables: &[(&
     environment.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let spec = sortie_workspace::probe::command(&["/bin/sh", "-c", script], &environment);
     let mut running = container.client().spawn(&spec, Stdin::Null, 1 << 20).await.expect("it starts");
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    loop {
-        match running.next(LONG).await.expect("the workspace is there") {
-            Some(Chunk::Stdout(bytes)) => stdout.extend(bytes),
-            Some(Chunk::Stderr(bytes)) => stderr.extend(bytes),
-            Some(Chunk::Exit(Ended { exit, .. })) => {
-                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-                return Outcome { exit, stdout: text(&stdout), stderr: text(&stderr) };
-            }
-            Some(Chunk::Skipped(bytes)) => panic!("somebody reads, and {bytes} bytes are missing"),
-            None => panic!("the command does not end"),
-        }
-    }
+    outcome(&mut running).await
 }
 
 /// Runs a script that has to succeed.
@@ -161,13 +117,4 @@ pub(crate) async fn succeeds(container: &Container, script: &str) -> String {
     let outcome = sh(container, script).await;
     assert_eq!(outcome.exit, Exit::Code(0), "{script}: {outcome:?}");
     outcome.stdout
-}
-
-/// Waits until something holds, and panics if it never does.
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + LONG;
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }

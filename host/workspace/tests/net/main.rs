@@ -17,3 +17,4 @@ mod reach;
 mod servers;
 mod support;
 mod tool_http;
+mod uploads;

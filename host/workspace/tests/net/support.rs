@@ -1,78 +1,18 @@
 //! A gate with chosen rules, and a network with chosen answers.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use sortie_core::action::{Action, Effect};
-use sortie_core::event::Event;
-use sortie_core::outcome::RefusedAction;
-use sortie_core::{ActionKind, Actor, Decision, Facts, Phase, Verdict};
+use sortie_core::{Actor, Decision, Verdict};
 use sortie_policy::ports::NetworkMeter;
-use sortie_policy::{
-    Audit, AuditError, Chain, Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Nobody, Permit,
-    PolicyEvent, Registries,
-};
+use sortie_policy::{Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, Permit, PolicyEvent};
+use sortie_testing::{Kept, Still};
 use sortie_workspace::egress::{Reach, Wire};
 use tokio::net::TcpStream;
-
-/// Circumstances that a test changes.
-pub(crate) struct Circumstances(Mutex<Phase>);
-
-impl Circumstances {
-    pub(crate) fn enter(&self, phase: Phase) {
-        *self.0.lock().expect("no test panics with it") = phase;
-    }
-}
-
-impl FactsSource for Circumstances {
-    fn facts(&self) -> Facts {
-        Facts {
-            now: jiff::Timestamp::UNIX_EPOCH,
-            task: "task-222222".into(),
-            repository: String::new(),
-            branch: String::new(),
-            phase: *self.0.lock().expect("no test panics with it"),
-            tool_calls: 0,
-            turns: 0,
-            input_tokens: 0,
-            output_tokens: 0,
-            elapsed_ms: 0,
-            untrusted_text: false,
-        }
-    }
-}
-
-/// An audit log in memory.
-#[derive(Default)]
-pub(crate) struct Memory(Mutex<Vec<(String, String)>>, Mutex<Vec<RefusedAction>>);
-
-impl Memory {
-    /// Actor and target of each decision.
-    pub(crate) fn decisions(&self) -> Vec<(String, String)> {
-        self.0.lock().expect("no test panics with it").clone()
-    }
-
-    /// What ports refused after it was permitted.
-    pub(crate) fn refusals(&self) -> Vec<RefusedAction> {
-        self.1.lock().expect("no test panics with it").clone()
-    }
-}
-
-impl Audit for Memory {
-    fn record(&self, decision: Event) -> Result<(), AuditError> {
-        match decision {
-            Event::Decision { actor, target, .. } => {
-                self.0.lock().expect("no test panics with it").push((actor, target));
-            }
-            Event::Refused(refused) => self.1.lock().expect("no test panics with it").push(refused),
-            _ => {}
-        }
-        Ok(())
-    }
-}
 
 /// A policy that denies actions with this text in their target.
 struct Denies(&'static str);
@@ -92,8 +32,8 @@ impl Evaluator for Denies {
 /// A gate and what belongs to it.
 pub(crate) struct World {
     pub(crate) gate: Arc<Gate>,
-    pub(crate) facts: Arc<Circumstances>,
-    pub(crate) audit: Arc<Memory>,
+    pub(crate) facts: Arc<Still>,
+    pub(crate) audit: Arc<Kept>,
 }
 
 impl World {
@@ -105,26 +45,13 @@ impl World {
     /// With the rules of set-up and agent; targets with `denied` in them are denied.
     pub(crate) fn with(setup: &str, agent: &str, denied: &'static str) -> Self {
         let rule = |text: &str| text.parse().expect("a network rule");
-        let defaults = Defaults {
-            repository: String::new(),
-            provider: String::new(),
-            setup_network: rule(setup),
-            agent_network: rule(agent),
-            registries: Registries::default(),
-        };
-        let link = Link {
-            id: "list".into(),
-            layer: Layer::Organisation,
-            priority: 0,
-            subscribes: BTreeSet::from(ActionKind::ALL),
-            mutates: false,
-            evaluator: Arc::new(Denies(denied)),
-        };
-        let facts = Arc::new(Circumstances(Mutex::new(Phase::Work)));
-        let audit = Arc::new(Memory::default());
-        let chain = Chain::new(vec![link]);
-        let source: Arc<dyn FactsSource> = Arc::clone(&facts) as _;
-        let gate = Gate::new(chain, defaults, source, Arc::clone(&audit) as _, Arc::new(Nobody));
+        let defaults =
+            Defaults { setup_network: rule(setup), agent_network: rule(agent), ..sortie_testing::defaults() };
+        let list = sortie_testing::link("list", Arc::new(Denies(denied)));
+        let (facts, audit) = (Arc::new(Still::default()), Arc::new(Kept::default()));
+        let link = Link { layer: Layer::Organisation, ..list };
+        let gate =
+            sortie_testing::gate_with(vec![link], defaults, Arc::clone(&facts), Arc::clone(&audit) as _);
         Self { gate: Arc::new(gate), facts, audit }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sortie_policy::ports::{Chunk, Exit};
 use sortie_workspace::client::{ClientError, InputError, Stdin, Step, Window};
 
-use crate::support::{Box, LONG, Outcome, outcome, prober};
+use crate::support::{Box, LONG, Outcome, eventually, outcome, prober};
 
 fn clean(stdout: &str) -> Outcome {
     Outcome { exit: Exit::Code(0), stdout: stdout.to_owned(), stderr: String::new(), dropped: 0 }
@@ -45,6 +45,29 @@ async fn the_environment_is_the_sandboxs_own() {
 }
 
 #[tokio::test]
+async fn no_signal_that_the_host_ignores_is_ignored_inside() {
+    for signal in [libc::SIGUSR1, libc::SIGRTMIN(), libc::SIGRTMAX()] {
+        #[expect(unsafe_code, reason = "rustix has no signal actions")]
+        // SAFETY: nobody in this process waits for these.
+        unsafe {
+            libc::signal(signal, libc::SIG_IGN)
+        };
+    }
+    let script = "sed -n 's/^SigIgn:[[:space:]]*//p' /proc/self/status";
+    let ignored = |said: &str| {
+        let set = u64::from_str_radix(said.trim(), 16).expect("a set of signals");
+        // glibc has two of its own ignored in what it starts, and these tests' init is linked with it
+        (1..=64)
+            .filter(|signal| set >> (signal - 1) & 1 == 1 && ![32, 33].contains(signal))
+            .collect::<Vec<_>>()
+    };
+    let own = std::process::Command::new("sh").args(["-c", script]).output().expect("it runs").stdout;
+    let own = ignored(&String::from_utf8_lossy(&own));
+    assert!([10, libc::SIGRTMIN(), 64].iter().all(|signal| own.contains(signal)), "control: {own:?}");
+    assert_eq!(ignored(&Box::start().await.sh(script).await.stdout), [0; 0]);
+}
+
+#[tokio::test]
 async fn commands_run_as_an_unprivileged_user_with_a_name() {
     let inside = Box::start().await;
     assert_eq!(
@@ -69,6 +92,25 @@ async fn standard_input_reaches_the_command() {
 async fn without_standard_input_there_is_its_end() {
     let inside = Box::start().await;
     assert_eq!(inside.run(&["cat"]).await, clean(""));
+}
+
+#[tokio::test]
+async fn no_file_that_a_command_is_given_is_the_hosts() {
+    let inside = Box::start().await;
+    // what was opened outside is on no mount of the workspace's
+    let script = "for stream in 0 1 2; do
+            case $(readlink /proc/$$/fd/$stream) in
+                pipe:*) echo pipe; continue ;;
+            esac
+            mount=$(sed -n 's/^mnt_id:[[:space:]]*//p' /proc/$$/fdinfo/$stream)
+            cut -d' ' -f1,5 /proc/self/mountinfo | sed -n \"s/^$mount //p\"
+        done";
+    for (stdin, kinds) in [(Stdin::Null, ["/dev/null", "/dev"]), (Stdin::Pipe, ["pipe"; 2])] {
+        let mut running = inside.spawn(&inside.spec(&["/bin/sh", "-c", script]), stdin).await;
+        let seen = outcome(&mut running).await.stdout;
+        // a container's devices are in a folder of its own
+        assert!(kinds.iter().any(|kind| seen == format!("{kind}\npipe\npipe\n")), "{stdin:?}: {seen}");
+    }
 }
 
 #[tokio::test]
@@ -161,6 +203,23 @@ async fn of_what_is_written_in_the_background_only_what_was_there_at_the_end_is_
         }
         assert!(given < 16 << 20, "the end is put off");
     }
+}
+
+#[tokio::test]
+async fn what_is_written_while_the_rest_is_read_after_the_end_is_not_given_out() {
+    let inside = Box::start().await;
+    let script = "echo $$ > /tmp/pid; printf out; printf err >&2
+        (until [ -e /tmp/go ]; do sleep 0.01; done; printf late >&2; touch /tmp/written) & exit 6";
+    let mut running = inside.spawn(&inside.spec(&["/bin/sh", "-c", script]), Stdin::Null).await;
+    let is_so = async |script: &str| inside.sh(script).await.exit == Exit::Code(0);
+    eventually("it has ended", async || is_so("[ -s /tmp/pid ] && ! [ -e /proc/$(cat /tmp/pid) ]").await)
+        .await;
+    let first = running.next(LONG).await.expect("the workspace is there");
+    assert_eq!(first, Some(Chunk::Stdout(b"out".to_vec())));
+    assert!(is_so("touch /tmp/go").await);
+    eventually("more is there", async || is_so("[ -e /tmp/written ]").await).await;
+    let rest = outcome(&mut running).await;
+    assert_eq!((rest.exit, rest.stderr.as_str()), (Exit::Code(6), "err"));
 }
 
 #[tokio::test]

@@ -18,14 +18,16 @@ pub(crate) const PODMAN: &str = "SORTIE_TEST_PODMAN";
 const USED: &str = "SORTIE_TEST_IN_CONTAINERS";
 
 /// The modules that are about workspaces of any kind.
-const OF_EVERY_WORKSPACE: [&str; 12] = [
+const OF_EVERY_WORKSPACE: [&str; 14] = [
     "background",
+    "clock",
     "commands",
     "containers",
     "disk",
     "escape",
     "folders",
     "images",
+    "keepers",
     "kills",
     "limits",
     "network",
@@ -71,21 +73,15 @@ fn config(image: String, config: SandboxConfig, folders: &Folders) -> ContainerC
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let SandboxConfig { init, work_tree, home, masks, read_only, certificates, limits, .. } = config;
+    let folder = folders.outside.path().join(format!("container-{number}"));
     ContainerConfig {
-        image,
         task: "task-222222".to_owned(),
         owner: format!("tests-{}", std::process::id()),
-        init,
-        folder: folders.outside.path().join(format!("container-{number}")),
-        work_tree,
-        home,
         masks,
         read_only,
         certificates,
-        stage: sortie_core::action::Stage::Work,
-        root: false,
-        services: Vec::new(),
         limits,
+        ..ContainerConfig::new(image, init, folder, work_tree, home)
     }
 }
 

@@ -58,6 +58,16 @@ async fn shared_memory_counts_too() {
 }
 
 #[tokio::test]
+async fn what_a_process_holds_whose_first_thread_has_ended_counts_too() {
+    let inside = limited(|limits| limits.memory = 512 << 20).await;
+    let little = inside.probe(&["attack", "headless", "100"]).await;
+    assert_eq!(little.exit, Exit::Code(0), "control: {little:?}");
+    let much = inside.probe(&["attack", "headless", "3000"]).await;
+    assert_ne!(much.exit, Exit::Code(0), "{much:?}");
+    assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");
+}
+
+#[tokio::test]
 async fn many_processes_cannot_have_more_memory_than_all() {
     let inside = limited(|limits| limits.memory = 512 << 20).await;
     let much = inside.probe(&["eat", "children", "2400"]).await;

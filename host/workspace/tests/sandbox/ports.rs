@@ -1,55 +1,17 @@
 //! The ports of commands and processes, behind a gate that allows everything.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use sortie_core::Actor;
 use sortie_core::action::Exec;
-use sortie_core::event::Event;
-use sortie_core::{Actor, Facts, Phase};
+use sortie_policy::Gate;
 use sortie_policy::ports::{Chunk, Commands, ErrorCode, Exit, PortError, Process};
-use sortie_policy::{Audit, AuditError, Chain, Defaults, FactsSource, Gate, Nobody, Registries};
 use sortie_workspace::commands::{CommandLimits, WorkspaceCommands};
 
 use crate::support::{Box as Inside, LONG, eventually};
 
-struct NoRecord;
-
-impl Audit for NoRecord {
-    fn record(&self, _decision: Event) -> Result<(), AuditError> {
-        Ok(())
-    }
-}
-
-struct AtWork;
-
-impl FactsSource for AtWork {
-    fn facts(&self) -> Facts {
-        Facts {
-            now: jiff::Timestamp::UNIX_EPOCH,
-            task: "task-222222".into(),
-            repository: String::new(),
-            branch: String::new(),
-            phase: Phase::Work,
-            tool_calls: 0,
-            turns: 0,
-            input_tokens: 0,
-            output_tokens: 0,
-            elapsed_ms: 0,
-            untrusted_text: false,
-        }
-    }
-}
-
 fn gate() -> Gate {
-    let network = || "none".parse().expect("a network rule");
-    let defaults = Defaults {
-        repository: String::new(),
-        provider: String::new(),
-        setup_network: network(),
-        agent_network: network(),
-        registries: Registries::default(),
-    };
-    Gate::new(Chain::new(Vec::new()), defaults, Arc::new(AtWork), Arc::new(NoRecord), Arc::new(Nobody))
+    sortie_testing::gate(Vec::new(), sortie_testing::defaults())
 }
 
 pub(crate) struct Ports {

@@ -15,6 +15,8 @@ use std::time::Duration;
 use libc::{c_int, c_long};
 
 const NOWHERE: &CStr = c"/no/such/path";
+/// A number that no process, group or user has.
+const NOBODY: c_int = c_int::MAX - 1;
 
 /// Calls a system call by number with these arguments.
 macro_rules! call {
@@ -43,6 +45,7 @@ pub(crate) fn run(arguments: &[String]) -> ! {
         ["kill", pid] => signal(pid),
         ["link", from, to] => std::fs::hard_link(from, to),
         ["fork-bomb"] => fork_bomb(),
+        ["attack", attack @ ..] => crate::attacks::run(attack),
         ["eat", kind, megabytes] => eat(kind, megabytes.parse().expect("a number")),
         other => panic!("no such probe: {other:?}"),
     };
@@ -110,7 +113,7 @@ fn fork_bomb() -> io::Result<()> {
 }
 
 /// Takes memory until it has this much, or is killed: in one process, in shared mappings, or in many processes.
-fn eat(kind: &str, megabytes: usize) -> io::Result<()> {
+pub(crate) fn eat(kind: &str, megabytes: usize) -> io::Result<()> {
     match kind {
         "private" => hold(megabytes, libc::MAP_PRIVATE),
         "shared" => hold(megabytes, libc::MAP_SHARED),
@@ -176,6 +179,15 @@ pub(crate) const REFUSED: &[&str] = &[
     "clone-uts",
     "clone-cgroup",
     "prlimit-init",
+    "sched_setscheduler-init",
+    "sched_setparam-init",
+    "sched_setattr-init",
+    "setpriority-other",
+    "setpriority-group",
+    "setpriority-user",
+    "ioprio_set-other",
+    "ioprio_set-group",
+    "ioprio_set-user",
     "quotactl",
     "quotactl_fd",
     "move_pages",
@@ -289,6 +301,17 @@ fn system_call(name: &str) -> io::Result<()> {
         "clone-uts" => clone(libc::CLONE_NEWUTS),
         "clone-cgroup" => clone(libc::CLONE_NEWCGROUP),
         "prlimit-init" => call!(libc::SYS_prlimit64, 1, libc::RLIMIT_NOFILE, null, null),
+        "sched_setscheduler-init" => call!(libc::SYS_sched_setscheduler, 1, 0, null),
+        "sched_setparam-init" => call!(libc::SYS_sched_setparam, 1, null),
+        "sched_setattr-init" => call!(libc::SYS_sched_setattr, 1, null, 0),
+        "setpriority-other" => call!(libc::SYS_setpriority, 0, NOBODY, 0),
+        "setpriority-group" => alone().and_then(|()| call!(libc::SYS_setpriority, 1, 0, 0)),
+        "setpriority-user" => call!(libc::SYS_setpriority, 2, NOBODY, 0),
+        "setpriority-own" => call!(libc::SYS_setpriority, 0, 0, 19),
+        "ioprio_set-other" => call!(libc::SYS_ioprio_set, 1, NOBODY, 0),
+        "ioprio_set-group" => alone().and_then(|()| call!(libc::SYS_ioprio_set, 2, 0, 0)),
+        "ioprio_set-user" => call!(libc::SYS_ioprio_set, 3, NOBODY, 0),
+        "ioprio_set-own" => call!(libc::SYS_ioprio_set, 1, 0, 0),
         "quotactl" => call!(libc::SYS_quotactl, 0xff, null, 0, null),
         "quotactl_fd" => call!(libc::SYS_quotactl_fd, -1, 0xff, 0, null),
         "move_pages" => call!(libc::SYS_move_pages, 0, 0usize, null, null, null, 0xffff),
@@ -395,6 +418,11 @@ fn hang_up() -> io::Result<()> {
         panic!("there is a terminal to lose");
     }
     call!(libc::SYS_vhangup)
+}
+
+/// Leads a group in which nobody else is.
+fn alone() -> io::Result<()> {
+    rustix::process::setpgid(None, None).map_err(io::Error::from)
 }
 
 fn fifo() -> io::Result<()> {

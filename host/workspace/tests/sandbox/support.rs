@@ -5,29 +5,19 @@
 //! built or found, and no compiler or interpreter is needed inside.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use rustix::process::Pid;
 use sortie_init::processes;
-use sortie_policy::ports::{Chunk, Ended, Exit};
 use sortie_workspace::Isolated;
 use sortie_workspace::client::{Running, Spec, Stdin};
-use sortie_workspace::sandbox::{Owner, Sandbox, SandboxConfig};
+use sortie_workspace::sandbox::{Sandbox, SandboxConfig};
 
 use crate::containers;
+pub(crate) use crate::running::{LONG, Outcome, eventually, give_away, outcome};
 
-/// Long enough for anything here; only a bug lets it pass.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
-
-#[used]
-#[expect(unsafe_code, reason = "to be first in the process, before the harness starts its threads")]
-// SAFETY: the C library calls each pointer of this section once, with these arguments, before `main`.
-#[unsafe(link_section = ".init_array")]
-static FIRST: extern "C" fn() = serve_if_asked;
-
-extern "C" fn serve_if_asked() {
+pub(crate) extern "C" fn serve_if_asked() {
     sortie_workspace::sandbox::helper_main_if_requested();
     let mut arguments = std::env::args();
     let name = arguments.next();
@@ -107,12 +97,6 @@ impl Folders {
     }
 }
 
-pub(crate) fn give_away(path: &Path) {
-    let owner = Owner::current();
-    std::os::unix::fs::chown(path, Some(owner.uid), Some(owner.gid))
-        .expect("root may, and others keep theirs");
-}
-
 /// Processes of one sandbox, as the host counts them.
 pub(crate) struct Numbers {
     pub(crate) helper: Pid,
@@ -136,15 +120,6 @@ pub(crate) fn beneath(root: Pid) -> usize {
 
 fn parents() -> HashMap<i32, i32> {
     processes::all().into_iter().map(|process| (process.pid, process.parent)).collect()
-}
-
-/// What a command did.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    pub(crate) exit: Exit,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-    pub(crate) dropped: u64,
 }
 
 impl Box {
@@ -205,31 +180,5 @@ impl Box {
     pub(crate) async fn probe(&self, arguments: &[&str]) -> Outcome {
         let argv = [&[prober(), "--probe"], arguments].concat();
         self.run(&argv).await
-    }
-}
-
-/// Reads a command to its end.
-pub(crate) async fn outcome(running: &mut Running) -> Outcome {
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    loop {
-        match running.next(LONG).await.expect("the workspace is there") {
-            Some(Chunk::Stdout(bytes)) => stdout.extend(bytes),
-            Some(Chunk::Stderr(bytes)) => stderr.extend(bytes),
-            Some(Chunk::Exit(Ended { exit, dropped, .. })) => {
-                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-                return Outcome { exit, stdout: text(&stdout), stderr: text(&stderr), dropped };
-            }
-            Some(Chunk::Skipped(bytes)) => panic!("somebody reads, and {bytes} bytes are missing"),
-            None => panic!("the command does not end"),
-        }
-    }
-}
-
-/// Waits until something holds, and panics if it never does.
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + LONG;
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

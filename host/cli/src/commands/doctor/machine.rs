@@ -35,19 +35,25 @@ pub(super) fn kernel(release: &str) -> Finding {
 pub(super) fn cgroups(found: &Cgroups) -> Finding {
     let mounted: Vec<_> = found.mounted.iter().map(|version| format!("v{version}")).collect();
     let mounted = if mounted.is_empty() { "none".to_owned() } else { mounted.join(" and ") };
+    let delegation = Cgroups::delegation();
     match &found.usable {
         Ok((version, parents)) => {
             let parents: Vec<_> = parents.iter().map(|parent| parent.display().to_string()).collect();
-            Finding::good(
-                "cgroups",
-                format!("{mounted}; may make some of v{version} in {}", parents.join(", ")),
-            )
+            let text = format!("{mounted}; may make some of v{version} in {}", parents.join(", "));
+            if found.cpus {
+                Finding::good("cgroups", text)
+            } else {
+                let hint = format!("a limit of processors (`cpus`) is kept with\n{delegation} sortie …");
+                Finding::bad("cgroups", format!("{text}, without a limit of processors"), hint)
+            }
         }
         Err(reason) => Finding::bad(
             "cgroups",
             format!("{mounted}; {reason}"),
-            "process limits and a watchdog stand in for them; exact limits, and one of processors, with\n\
-             systemd-run --user --scope -p Delegate=yes sortie …",
+            format!(
+                "process limits and a watchdog stand in for them; exact limits, and one of processors, with\n\
+                 {delegation} sortie …"
+            ),
         ),
     }
     .optional()
@@ -169,10 +175,16 @@ mod tests {
 
     #[test]
     fn who_may_make_no_cgroups_is_told_how_to_get_some() {
-        let none = cgroups(&Cgroups { mounted: vec![2], usable: Err("nothing is delegated".into()) });
+        let none =
+            cgroups(&Cgroups { mounted: vec![2], usable: Err("nothing is delegated".into()), cpus: false });
         assert!(!none.ok && none.hint.expect("help").contains("Delegate=yes"));
-        let some =
-            cgroups(&Cgroups { mounted: vec![1, 2], usable: Ok((2, vec!["/sys/fs/cgroup/a".into()])) });
-        assert!(some.ok && some.detail.starts_with("v1 and v2; may make some of v2 in"), "{}", some.detail);
+        let some = |cpus| {
+            let usable = Ok((2, vec!["/sys/fs/cgroup/a".into()]));
+            cgroups(&Cgroups { mounted: vec![1, 2], usable, cpus })
+        };
+        let all = some(true);
+        assert!(all.ok && all.detail.starts_with("v1 and v2; may make some of v2 in"), "{}", all.detail);
+        let most = some(false);
+        assert!(!most.ok && !most.needed && most.hint.expect("help").contains("Delegate=yes"));
     }
 }

@@ -1,7 +1,7 @@
 //! `sortie env build`: makes the snapshot that the next task begins from, by a
 //! task that ends with its set-up.
 
-use std::io::Write as _;
+#![expect(clippy::disallowed_methods, reason = "writes the script of a model that is not asked")]
 
 use anyhow::Context as _;
 use indicatif::ProgressBar;
@@ -15,6 +15,7 @@ use crate::args::{BuildArguments, EnvironmentArguments, TaskArguments};
 use crate::assemble::{Request, run_task};
 use crate::exit::{Exit, of_task};
 use crate::home::Places;
+use crate::sweep::Scratch;
 use crate::{print, signals};
 
 /// How such a task is told apart in `sortie list`.
@@ -27,7 +28,10 @@ pub(super) async fn run(places: &Places, arguments: BuildArguments) -> anyhow::R
         print::give(&report.summary);
         if report.outcome != Outcome::Done {
             let program = crate::commands::program();
-            print::tell(format_args!("\n{program} logs {}    every event", report.task));
+            let task = &report.task;
+            print::tell(format_args!(
+                "\n{program} logs {task}    every event\n{program} shell {task}   what it left"
+            ));
         }
     }
     Ok(of_task(report.outcome, error.as_ref()))
@@ -41,14 +45,16 @@ pub(super) async fn prepare(
     (listener, busy): (Listener, Option<ProgressBar>),
     keep: bool,
 ) -> anyhow::Result<(Report, Option<RunError>)> {
-    let mut script = tempfile::NamedTempFile::new().context("no temporary file can be made")?;
-    script.write_all(b"{ \"replies\": [] }").context("a temporary file cannot be written")?;
+    // the next command removes it if this one is killed
+    let scratch = Scratch::make(&places.home).context("no temporary folder can be made")?;
+    let script = scratch.path().join("script.json");
+    std::fs::write(&script, "{ \"replies\": [] }").context("a temporary file cannot be written")?;
     let cancel = CancellationToken::new();
     signals::watch(cancel.clone())?;
     let request = Request {
         prompt: PROMPT.into(),
         arguments: TaskArguments {
-            model: Some(format!("scripted:{}", script.path().display())),
+            model: Some(format!("scripted:{}", script.display())),
             deliver: Some("none".into()),
             keep,
             ..of.into_task()

@@ -2,7 +2,7 @@
 //! is pulled, built or run.
 
 use sortie_core::text::one_line;
-use sortie_environment::Image;
+use sortie_environment::{Image, check_secrets};
 use sortie_workspace::container::Engine;
 
 use super::chosen::Chosen;
@@ -28,7 +28,7 @@ pub(super) async fn run(places: &Places, arguments: CheckArguments) -> anyhow::R
     } else {
         found.images(&chosen).await;
     }
-    let notices = chosen.notices.iter().chain(&found.notes);
+    let notices = chosen.choice.notices.iter().chain(&found.notes);
     for note in notices {
         print::tell(format_args!("note: {}", one_line(note, 500)));
     }
@@ -42,7 +42,7 @@ pub(super) async fn run(places: &Places, arguments: CheckArguments) -> anyhow::R
     if !found.problems.is_empty() {
         return Err(Failure::usage(found.problems.join("\n")));
     }
-    print::give(format_args!("this can be had: {}", chosen.environment.origin));
+    print::give(format_args!("this can be had: {}", chosen.environment().origin));
     Ok(Exit::Done)
 }
 
@@ -71,7 +71,10 @@ impl Found {
     }
 
     fn secrets(&mut self, chosen: &Chosen) {
-        for (name, source) in &chosen.environment.secrets {
+        if let Err(error) = check_secrets(chosen.environment(), &chosen.settings.install) {
+            self.problem(error);
+        }
+        for (name, source) in &chosen.environment().secrets {
             if let Err(error) = secret::read(name, source) {
                 self.problem(error);
             }
@@ -79,12 +82,12 @@ impl Found {
     }
 
     fn dockerfile(&mut self, chosen: &Chosen) {
-        let Some(Image::Built(build)) = &chosen.environment.image else { return };
+        let Some(Image::Built(build)) = &chosen.environment().image else { return };
         match chosen.files.read(&build.dockerfile, DOCKERFILE) {
             Ok(Some(_)) => {}
             Ok(None) => self.problem(format!(
                 "{}: the repository has no `{}`",
-                chosen.environment.origin,
+                chosen.environment().origin,
                 one_line(&build.dockerfile, 100)
             )),
             Err(error) => self.problem(error),
@@ -93,7 +96,7 @@ impl Found {
 
     /// What needs a container.
     fn sandbox(&mut self, chosen: &Chosen) {
-        let environment = &chosen.environment;
+        let environment = chosen.environment();
         for (is_wanted, what) in [
             (!environment.services.is_empty(), "services"),
             (environment.setup_root, "set-up as root"),
@@ -110,7 +113,7 @@ impl Found {
 
     async fn images(&mut self, chosen: &Chosen) {
         let image = chosen.image().and_then(|row| row.value.as_str().map(str::to_owned));
-        let services = chosen.environment.services.iter().map(|service| service.image.clone());
+        let services = chosen.environment().services.iter().map(|service| service.image.clone());
         let engine = match Engine::connect().await {
             Ok(engine) => engine,
             Err(error) => return self.problem(error),

@@ -7,14 +7,15 @@ use std::collections::BTreeSet;
 use anyhow::Context as _;
 use globset::Glob;
 use regex::bytes::RegexBuilder;
-use sortie_core::text::one_line;
 use sortie_delivery::{Peek, Source};
-use sortie_environment::{DEVCONTAINERS, Detected, Environment, Origin, PYTEST, detect, is_python};
+use sortie_environment::{Choice, DEVCONTAINERS, Detected, Environment, Offers, PYTEST, detect, is_python};
 
 use crate::args::{EnvironmentArguments, TaskArguments};
 use crate::exit::Failure;
 use crate::home::Places;
-use crate::settings::{REPOSITORY_PATH, RepositorySettings, Resolved, SettingsFile, read_file, resolve};
+use crate::settings::{
+    REPOSITORY_PATH, RepositorySettings, Resolved, SettingsFile, install, read_file, resolve,
+};
 use crate::workspaces::SANDBOX;
 
 /// Bytes of a file of the repository that are read.
@@ -35,11 +36,9 @@ pub(super) struct Chosen {
     pub(super) files: Peek,
     /// What the repository's settings say.
     pub(super) own: RepositorySettings,
-    /// The environment that holds.
-    pub(super) environment: Environment,
+    /// The environment that holds, and what else is said.
+    pub(super) choice: Choice,
     pub(super) detected: Detected,
-    /// For people: what does not hold.
-    pub(super) notices: Vec<String>,
 }
 
 impl Chosen {
@@ -66,10 +65,9 @@ impl Chosen {
         let mut files = at(base)?;
         let own = own_settings(&files)?;
         let backend = settings.workspace.backend.clone().unwrap_or_else(|| SANDBOX.into());
-        let mut notices = Vec::new();
-        let environment = environment(&settings, &own, &files, &backend, &mut notices)?;
+        let choice = choice(&settings, &own, &files, &backend)?;
         // as a task does: what the repository says counts as it stands where nobody names a base
-        let theirs = environment.base.as_deref().filter(|_| base.is_none() && settings.environment.is_none());
+        let theirs = choice.environment.base.as_deref().filter(|_| base.is_none() && !choice.is_named);
         if let Some(theirs) = theirs {
             files = at(Some(theirs))?;
         }
@@ -83,22 +81,21 @@ impl Chosen {
             backend,
             files,
             own,
-            environment,
+            choice,
             detected,
-            notices,
         })
     }
 
-    /// Whether the environment is one that the operator names.
-    pub(super) fn is_named(&self) -> bool {
-        self.settings.environment.is_some()
+    /// The environment that holds.
+    pub(super) fn environment(&self) -> &Environment {
+        &self.choice.environment
     }
 
     /// Secrets that the repository would like to have and nobody binds.
     pub(super) fn unbound(&self) -> Vec<&str> {
         let bound = self.settings.environment.as_ref().map(|environment| &environment.secrets);
         let is_bound = |name: &&String| bound.is_some_and(|bound| bound.contains_key(*name));
-        self.environment.wanted_secrets.iter().filter(|name| !is_bound(name)).map(String::as_str).collect()
+        self.environment().wanted_secrets.iter().filter(|name| !is_bound(name)).map(String::as_str).collect()
     }
 }
 
@@ -109,29 +106,25 @@ fn own_settings(files: &Peek) -> anyhow::Result<RepositorySettings> {
     }
 }
 
-/// The first that says something.
-fn environment(
+/// What a task would decide by.
+fn choice(
     settings: &Resolved,
     own: &RepositorySettings,
     files: &Peek,
     backend: &str,
-    notices: &mut Vec<String>,
-) -> anyhow::Result<Environment> {
+) -> anyhow::Result<Choice> {
     let environment = match (&settings.environment, &own.environment) {
-        (Some(named), _) => named.clone(),
-        (None, Some(own)) => own.clone(),
-        (None, None) => devcontainer(files)?.unwrap_or_default(),
+        (None, None) => devcontainer(files)?,
+        (_, environment) => environment.clone(),
     };
-    if backend == SANDBOX && matches!(environment.origin, Origin::Devcontainer(_)) {
-        notices.push(format!(
-            "{} describes a container: it holds with `--workspace docker`",
-            environment.origin
-        ));
-        return Ok(Environment::default());
-    }
-    let said = environment.notices.iter();
-    notices.extend(said.map(|notice| one_line(&format!("{}: {notice}", environment.origin), 500)));
-    Ok(environment)
+    Ok(Choice::of(Offers {
+        named: settings.environment.clone(),
+        own: environment,
+        image: settings.workspace.image.clone(),
+        install: settings.install.clone(),
+        own_install: own.install.clone().map(|command| install(Some(command))),
+        has_images: backend != SANDBOX,
+    }))
 }
 
 fn devcontainer(files: &Peek) -> anyhow::Result<Option<Environment>> {

@@ -36,7 +36,8 @@ pub(crate) fn run(places: &Places, arguments: &LearnArguments) -> anyhow::Result
     let hosts = contacted(&store, &task)?;
     if hosts.is_empty() {
         let message = format!(
-            "the set-up of {task} contacted nobody\nhint: a task with `setup = \"all\"` under `[network]` shows what it needs"
+            "the set-up of {task} contacted nobody\nhint: one that began from a snapshot ran none: name the task whose \
+             set-up made it; what was refused shows with `setup = \"all\"` under `[network]`"
         );
         return Err(Failure { exit: Exit::Unfinished, message }.into());
     }

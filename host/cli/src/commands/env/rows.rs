@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use sortie_core::Phase;
 use sortie_core::action::command_line;
 use sortie_core::network::NetworkRule;
-use sortie_environment::{Environment, EnvironmentLimits, Image, Origin, SecretSource};
-use sortie_orchestrator::Install;
+use sortie_environment::{Environment, EnvironmentLimits, Image, Said, SecretSource, Source};
 
 use super::chosen::Chosen;
 use crate::settings::{REPOSITORY_PATH, SettingsFile, WorkspaceSettings, masked};
@@ -54,59 +53,54 @@ impl Chosen {
         Row::new("workspace", self.backend.clone(), source)
     }
 
-    /// The image of containers; see the orchestrator for the same order.
+    /// The image of containers.
     pub(super) fn image(&self) -> Option<Row> {
         if self.backend == SANDBOX {
             return None;
         }
-        let named = self.environment.image.as_ref();
-        if let Some(image) = self.arguments.image.as_ref().filter(|image| !image.is_empty()) {
-            return Some(Row::new("image", image.clone(), "--image or SORTIE_IMAGE"));
-        }
-        if let Some(image) = &self.settings.workspace.image
-            && (named.is_none() || !self.is_named())
-        {
-            let source = self.whose(|file| file.workspace.image.is_some());
-            return Some(Row::new("image", image.clone(), source));
-        }
-        Some(match named {
-            Some(Image::Named(image)) => Row::new("image", image.clone(), self.origin()),
-            Some(Image::Built(build)) => Row::new("image", json!({ "build": build }), self.origin()),
-            None => Row::new("image", self.detected.image.clone(), self.detected.because.clone()),
+        let value = |image| match image {
+            Image::Named(name) => Value::from(name),
+            Image::Built(build) => json!({ "build": build }),
+        };
+        Some(match self.choice.image() {
+            // a flag is in both of these
+            Said::By(_, image) if self.arguments.image.as_ref().is_some_and(|image| !image.is_empty()) => {
+                Row::new("image", value(image), "--image or SORTIE_IMAGE")
+            }
+            Said::By(source, image) => {
+                Row::new("image", value(image), self.said(source, |file| file.workspace.image.is_some()))
+            }
+            Said::Nobody => Row::new("image", self.detected.image.clone(), self.detected.because.clone()),
         })
     }
 
+    /// None where a task would be refused for them.
     fn set_up(&self) -> Vec<Row> {
-        let environment = &self.environment;
-        if !environment.setup.is_empty() {
-            return environment
-                .setup
-                .iter()
-                .map(|line| Row::new("setup", line.clone(), self.origin()))
-                .collect();
-        }
-        let install = match self.own.install.clone() {
-            Some(install) => (crate::settings::install(Some(install)), REPOSITORY_PATH),
-            None => (self.settings.install.clone(), self.whose(|file| file.install.is_some())),
-        };
-        match install {
-            (Install::Skip, _) => Vec::new(),
-            (Install::Command(line), source) => vec![Row::new("setup", line, source)],
-            (Install::Detect, _)
-                if environment.origin != Origin::Detected && !environment.maintenance.is_empty() =>
-            {
-                Vec::new()
+        match self.choice.set_up() {
+            Ok(Said::By(source, lines)) => {
+                let source = self.said(source, |file| file.install.is_some());
+                lines.into_iter().map(|line| Row::new("setup", line, source.clone())).collect()
             }
-            (Install::Detect, _) => {
+            Ok(Said::Nobody) => {
                 let steps = self.detected.steps.iter();
                 steps.map(|step| Row::new("setup", step.command.clone(), step.because.clone())).collect()
             }
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Who says it, of those that can.
+    fn said(&self, source: Source, is_set: impl Fn(&SettingsFile) -> bool) -> String {
+        match source {
+            Source::Environment => self.origin(),
+            Source::Operator => self.whose(is_set).to_owned(),
+            Source::Repository => REPOSITORY_PATH.to_owned(),
         }
     }
 
     /// What an environment alone says.
     fn of_environment(&self) -> Vec<Row> {
-        let Environment { maintenance, setup_root, services, variables, cache, .. } = &self.environment;
+        let Environment { maintenance, setup_root, services, variables, cache, .. } = self.environment();
         let mut rows: Vec<_> =
             maintenance.iter().map(|line| Row::new("maintenance", line.clone(), self.origin())).collect();
         if *setup_root {
@@ -129,7 +123,7 @@ impl Chosen {
 
     /// Where secrets come from, and never what they are.
     fn secrets(&self) -> Vec<Row> {
-        let bound = self.environment.secrets.iter().map(|(name, source)| {
+        let bound = self.environment().secrets.iter().map(|(name, source)| {
             let from = match source {
                 SecretSource::Variable(variable) => json!({ "env": variable }),
                 SecretSource::File(path) => json!({ "file": path }),
@@ -194,7 +188,7 @@ impl Chosen {
         let mut rows: Vec<_> =
             held.map(|(key, value, source)| Row::new(format!("limits.{key}"), value, source)).collect();
         let EnvironmentLimits { memory_mb, processes, cpus, setup_minutes, idle_seconds } =
-            self.environment.limits;
+            self.environment().limits;
         let said = [
             ("memory_mb", memory_mb.map(Value::from)),
             ("processes", processes.map(Value::from)),
@@ -204,8 +198,8 @@ impl Chosen {
         ];
         for (at, (key, value)) in said.into_iter().enumerate() {
             // the first three of a named one are above
-            let Some(value) = value.filter(|_| !self.is_named() || at > 2) else { continue };
-            let most = if self.is_named() { "" } else { " at most" };
+            let Some(value) = value.filter(|_| !self.choice.is_named || at > 2) else { continue };
+            let most = if self.choice.is_named { "" } else { " at most" };
             rows.push(Row::new(format!("limits.{key}{most}"), value, self.origin()));
         }
         rows
@@ -225,7 +219,7 @@ impl Chosen {
     }
 
     fn origin(&self) -> String {
-        self.environment.origin.to_string()
+        self.environment().origin.to_string()
     }
 
     /// Whose settings say it, of those that count.

@@ -1,9 +1,8 @@
 //! `sortie env shell`: a person in the workspace that a task would begin with.
 
 use sortie_core::{Outcome, TaskId};
-use sortie_orchestrator::{TaskFolder, task_images};
+use sortie_orchestrator::task_images;
 use sortie_workspace::container::Engine;
-use sortie_workspace::sandbox::Owner;
 
 use super::build::prepare;
 use crate::args::{EnvironmentArguments, EnvironmentShellArguments, ShellArguments};
@@ -30,11 +29,13 @@ pub(super) async fn run(places: &Places, arguments: EnvironmentShellArguments) -
         return Ok(of_task(report.outcome, error.as_ref()));
     }
     let id: TaskId = report.task.parse()?;
+    let folder = shell::open(places, &id)?;
+    // if this process is killed, the next command removes it
+    folder.lend()?;
     let visit =
         ShellArguments { id: id.clone(), command, keep: false, workspace: None, image: None, network, env };
-    let exit = shell::run(places, visit).await;
-    let owner = Owner::current();
-    TaskFolder::open(&places.home, &id, (owner.uid, owner.gid))?.remove_workspace()?;
+    let exit = shell::run_in(places, &folder, visit).await;
+    folder.return_borrowed()?;
     if is_container && let Err(error) = remove_images(places, &id).await {
         print::tell(format_args!("the image that set-up made is not removed: {error:#}"));
     }

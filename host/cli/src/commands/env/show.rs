@@ -15,7 +15,8 @@ const SHOWN: usize = 300;
 pub(super) fn run(places: &Places, arguments: ShowArguments) -> anyhow::Result<Exit> {
     let chosen = Chosen::read(places, arguments.of)?;
     let (rows, commit) = (chosen.rows(), chosen.files.commit());
-    let mut notices = chosen.notices.clone();
+    let mut notices = chosen.choice.notices.clone();
+    notices.extend(chosen.choice.set_up().err().map(|error| format!("a task would be refused: {error}")));
     let unbound = chosen.unbound();
     if !unbound.is_empty() {
         let names = one_line(&unbound.join(", "), SHOWN);
@@ -25,7 +26,7 @@ pub(super) fn run(places: &Places, arguments: ShowArguments) -> anyhow::Result<E
         print::give(json!({
             "repository": chosen.repository,
             "commit": commit,
-            "environment": chosen.environment.origin.to_string(),
+            "environment": chosen.environment().origin.to_string(),
             "values": rows,
             "notices": notices,
         }));
@@ -36,7 +37,7 @@ pub(super) fn run(places: &Places, arguments: ShowArguments) -> anyhow::Result<E
         one_line(&chosen.repository, SHOWN),
         &commit[..12.min(commit.len())]
     ));
-    print::give(format_args!("environment  {}", chosen.environment.origin));
+    print::give(format_args!("environment  {}", chosen.environment().origin));
     let width = rows.iter().map(|row| row.key.chars().count()).max().unwrap_or_default().min(40);
     print::give("");
     for row in &rows {

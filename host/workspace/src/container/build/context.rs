@@ -84,9 +84,14 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Packs it by way of `spool`, a path that is nothing yet and is nothing again afterwards. `masks` are paths of the
+    /// Packs it by way of `spool`, a path of ours that is nothing again afterwards. `masks` are paths of the
     /// work tree that nothing inside may see.
     pub(super) fn pack(source: &Source, masks: &[PathBuf], spool: &Path) -> io::Result<Self> {
+        // of a host that was killed between the two
+        match std::fs::remove_file(spool) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(spool)?;
         std::fs::remove_file(spool)?;
         let mut archive = tar::Builder::new(Hashed { file, hash: Sha256::new(), left: BYTES });
@@ -208,6 +213,7 @@ mod tests {
     fn names(root: &Path, build: &ImageBuild, masks: &[PathBuf]) -> Vec<String> {
         let source = Source::read(root, build).expect("it is read");
         let spool = root.join("spool");
+        std::fs::write(&spool, "of a host that was killed").expect("written");
         let context = Context::pack(&source, masks, &spool).expect("it is packed");
         assert!(!spool.exists());
         let mut archive = tar::Archive::new(context.archive);

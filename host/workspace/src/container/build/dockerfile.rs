@@ -3,6 +3,9 @@
 //! The steps of a build have no network but the proxy. Two instructions work in the engine, on the host's network:
 //! `FROM`, whose images we have it pull beforehand, and `ADD` of an address, which could name anything that the host
 //! reaches; so that is refused, in the file and in what the images it starts from make it do.
+//!
+//! That holds only as long as we see the instructions that the builder sees. Where its versions read a file differently
+//! (which of them this engine has, nobody tells), or where we do not follow them, the file is refused.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +23,19 @@ pub(super) struct Dockerfile {
 impl Dockerfile {
     /// Reads a file as the engine's builder does: comments are left out, and lines that end in the sign for it go on in
     /// the next.
-    pub(super) fn parse(text: &str) -> Self {
+    ///
+    /// # Errors
+    /// If not every builder would find the same instructions.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let escape = escape(text);
+        let escape = escape(text)?;
         let mut instructions = Vec::new();
         let mut open: Option<String> = None;
         for line in text.split('\n') {
             let line = line.strip_suffix('\r').unwrap_or(line);
+            if line.contains('\r') {
+                return Err(ambiguous(line, "has a carriage return that does not end it"));
+            }
             let bare = line.trim_start();
             // an empty line, or a comment, does not end a line that goes on
             if bare.is_empty() || bare.starts_with('#') {
@@ -35,6 +44,9 @@ impl Dockerfile {
             let line = if open.is_some() { line } else { bare };
             let end = line.trim_end_matches([' ', '\t']);
             let (part, goes_on) = match end.strip_suffix(escape) {
+                Some(part) if part.ends_with(escape) => {
+                    return Err(ambiguous(line, "ends in the sign for a line that goes on, twice"));
+                }
                 Some(part) => (part, true),
                 None => (line, false),
             };
@@ -46,7 +58,16 @@ impl Dockerfile {
             }
         }
         instructions.extend(open.as_deref().and_then(instruction));
-        Self { instructions }
+        let odd = instructions.iter().find(|(word, _)| !word.is_ascii());
+        if let Some((word, _)) = odd {
+            return Err(format!("`{}` is no instruction", one_line(word, 100)));
+        }
+        match instructions.iter().find(|(_, rest)| rest.split_whitespace().any(begins_document)) {
+            Some((word, rest)) => {
+                Err(ambiguous(&format!("{word} {rest}"), "has a here-document, which is BuildKit's"))
+            }
+            None => Ok(Self { instructions }),
+        }
     }
 
     /// Says which instruction has the engine fetch an address, if one has.
@@ -124,15 +145,32 @@ fn check(word: &str, rest: &str) -> Result<(), String> {
     }
 }
 
-/// The sign that lets a line go on: a directive at the top may name another. One further down names nothing, but then
-/// the file means nothing else either.
-fn escape(text: &str) -> char {
-    let directive = |line: &str| {
-        let (name, value) = line.trim().strip_prefix('#')?.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("escape").then(|| value.trim().chars().next())?
-    };
-    let top = text.lines().take_while(|line| line.trim_start().starts_with('#'));
-    top.filter_map(directive).next().unwrap_or('\\')
+/// The sign that lets a line go on, which a directive may name. Before it there may be others, of which all builders
+/// know `syntax`; anything else makes a comment of what comes after it, to some builders or to all.
+fn escape(text: &str) -> Result<char, String> {
+    let mut only_syntax = true;
+    for line in text.lines().take_while(|line| line.trim_start().starts_with('#')) {
+        let (name, value) = line.trim_start()[1..].split_once('=').unwrap_or_default();
+        if name.trim().eq_ignore_ascii_case("escape") && !matches!(value.trim(), "" | "\\") {
+            let plain = line.starts_with('#') && line.chars().all(|c| c == ' ' || !c.is_whitespace());
+            return match only_syntax && plain && value.trim() == "`" {
+                true => Ok('`'),
+                false => Err(ambiguous(line, "has to be the first line, and to name ` or \\")),
+            };
+        }
+        only_syntax &= name.trim_start_matches(' ').trim_end_matches(' ').eq_ignore_ascii_case("syntax");
+    }
+    Ok('\\')
+}
+
+/// Whether a word is what newer builders take the following lines for the text of.
+fn begins_document(word: &str) -> bool {
+    let bare = word.trim_start_matches(|c: char| c.is_ascii_digit());
+    bare.strip_prefix("<<").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('<'))
+}
+
+fn ambiguous(line: &str, what: &str) -> String {
+    format!("`{}` {what}", one_line(line, 200))
 }
 
 fn unquoted(value: &str) -> &str {
@@ -176,7 +214,7 @@ mod tests {
 
     fn images(text: &str, given: &[(&str, &str)]) -> Result<Vec<String>, String> {
         let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Dockerfile::parse(text).images(&given)
+        Dockerfile::parse(text)?.images(&given)
     }
 
     #[test]
@@ -188,6 +226,44 @@ mod tests {
         for wrong in ["", "RUN x", "FROM ${A:+b}", "FROM $", "FROM ${A", "FROM a\\b", "FROM", "FROM ${NONE}"]
         {
             assert!(images(wrong, &[]).is_err(), "{wrong}");
+        }
+    }
+
+    fn checked(text: &str) -> Result<(), String> {
+        Dockerfile::parse(text)?.check()
+    }
+
+    #[test]
+    fn a_file_that_builders_read_differently_is_refused() {
+        for hidden in [
+            // a directive that is none to the builder, or to some
+            "# a comment\n# escape=`\nFROM a\nAD\\\nD http://a /b",
+            "# check=skip=all\n# escape=`\nAD\\\nD http://a /b",
+            "#\tescape=`\nAD\\\nD http://a /b",
+            "#\u{a0}escape=`\nAD\\\nD http://a /b",
+            " # escape=`\nAD\\\nD http://a /b",
+            "# escape=x\nAD\\\nD http://a /b",
+            // two signs go on in the next line to old builders, and do not to new ones
+            "RUN echo \\\\\nADD http://a /b",
+            "AD\\\\ \nD http://a /b",
+            "RUN x\\\r\r\nADD http://a /b",
+            "RUN x\rADD http://a /b",
+            // what ends a here-document ends a line as well
+            "RUN <<'X\\'\nX\\\nADD http://a /b",
+            "COPY 3<<-EOF /x\nEOF\nADD a /b",
+            // in lower case, this is an i
+            "FROM a AS b\nONBU\u{130}LD ADD http://a /b\nFROM b",
+        ] {
+            assert!(checked(hidden).is_err(), "{hidden}");
+        }
+        for plain in [
+            "# syntax=docker/dockerfile:1\n# escape=`\nRUN a `\n b",
+            "# a comment\n# escape=\\\nRUN a \\\n b",
+            "FROM a\n# escape=`\nRUN a \\\n b",
+            "RUN echo $((1<<2)) && cat <<<word && printf 'a << b'",
+            "RUN a\r\nRUN b\r\n",
+        ] {
+            assert_eq!(checked(plain), Ok(()), "{plain}");
         }
     }
 
@@ -213,7 +289,7 @@ mod tests {
             "RUN x \\\n# a comment\n\n y\nADD http://a /b",
             "RUN x\r\nADD http://a /b\r\n",
         ] {
-            assert!(Dockerfile::parse(fetched).check().is_err(), "{fetched}");
+            assert!(checked(fetched).is_err(), "{fetched}");
         }
         for plain in [
             "ADD a b.tar.gz /c/",
@@ -224,7 +300,7 @@ mod tests {
             "RUN x\\\nADD http://a /b",
             "LABEL a=\"ADD http://a\"",
         ] {
-            assert_eq!(Dockerfile::parse(plain).check(), Ok(()), "{plain}");
+            assert_eq!(checked(plain), Ok(()), "{plain}");
         }
         assert!(check_trigger("ADD http://a /b").is_err() && check_trigger("RUN x").is_ok());
     }

@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, RestartPolicy, RestartPolicyNameEnum,
 };
 use sortie_core::action::Service;
 
 use crate::container::engine::Engine;
-use crate::container::shape::{nanos, security_options, signed, userns};
+use crate::container::shape::limited;
 use crate::container::{ContainerConfig, OWNER_LABEL, SERVICE_LABEL, TASK_LABEL, WORKSPACE_LABEL};
-use crate::sandbox::Keeper;
 
 /// What images of services take to become their own user and to own their files.
 const CAPABILITIES: [&str; 5] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"];
@@ -45,10 +43,6 @@ pub(super) fn service(
 }
 
 fn host_config(engine: &Engine, config: &ContainerConfig, workspace: &str) -> HostConfig {
-    let limits = &config.limits;
-    // what it cannot keep was accepted, for the workspace as well
-    let kept = engine.about().enforced();
-    let memory = (kept.memory == Keeper::Cgroup).then(|| signed(limits.memory));
     HostConfig {
         network_mode: Some(format!("container:{workspace}")),
         // its last words are wanted after its end
@@ -57,22 +51,13 @@ fn host_config(engine: &Engine, config: &ContainerConfig, workspace: &str) -> Ho
             name: Some(RestartPolicyNameEnum::NO),
             maximum_retry_count: None,
         }),
-        cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(CAPABILITIES.map(str::to_owned).into()),
-        security_opt: Some(security_options(&engine.security)),
-        privileged: Some(false),
-        ipc_mode: Some("private".to_owned()),
-        userns_mode: userns(engine.about()),
-        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
-        shm_size: Some(signed(limits.shared_memory)),
-        memory,
-        memory_swap: memory,
-        pids_limit: (kept.processes == Keeper::Cgroup).then(|| signed(limits.processes)),
-        nano_cpus: limits.cpus.filter(|_| kept.cpus).map(nanos),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
             config: Some(HashMap::from([("max-size".to_owned(), LOG.to_owned())])),
         }),
-        ..HostConfig::default()
+        // as the engine's own settings say, as is everything else that concerns its processes
+        init: None,
+        ..limited(engine.about(), &engine.security, &config.limits)
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Hierarchies {
     pub(super) version: Version,
     /// Version 2: one folder. Version 1: memory, processes and, if it is there, processor time.
     pub(super) parents: Vec<PathBuf>,
+    /// Whether processor time can be limited below them.
+    pub(super) cpus: bool,
 }
 
 impl Hierarchies {
@@ -30,12 +32,15 @@ impl Hierarchies {
 
     fn of(mounts: &Mounts<'_>) -> Result<Self, String> {
         if let Some(parent) = mounts.unified().and_then(|(own, root)| delegated(&own, &root)) {
-            return Ok(Self { version: Version::Two, parents: vec![parent] });
+            let cpus = gives(&parent, &["cpu"]);
+            return Ok(Self { version: Version::Two, parents: vec![parent], cpus });
         }
         match (mounts.controller("memory"), mounts.controller("pids")) {
             (Some(memory), Some(processes)) => {
-                let parents = [memory, processes].into_iter().chain(mounts.controller("cpu"));
-                Ok(Self { version: Version::One, parents: parents.collect() })
+                let cpu = mounts.controller("cpu");
+                let cpus = cpu.is_some();
+                let parents = [memory, processes].into_iter().chain(cpu).collect();
+                Ok(Self { version: Version::One, parents, cpus })
             }
             _ => Err("no cgroup above this process lets it limit memory and processes".to_owned()),
         }
@@ -73,13 +78,14 @@ pub(super) fn of_process(pid: i32) -> Option<(Version, [PathBuf; 2])> {
 fn delegated(own: &Path, root: &Path) -> Option<PathBuf> {
     own.ancestors()
         .take_while(|path| path.starts_with(root))
-        .find(|path| gives(path) && may_write(path))
+        .find(|path| gives(path, &["memory", "pids"]) && may_write(path))
         .map(Path::to_owned)
 }
 
-fn gives(cgroup: &Path) -> bool {
+/// Whether the children of a cgroup have all of these controllers.
+fn gives(cgroup: &Path, wanted: &[&str]) -> bool {
     let controllers = fs::read_to_string(cgroup.join("cgroup.subtree_control")).unwrap_or_default();
-    ["memory", "pids"].iter().all(|wanted| controllers.split_whitespace().any(|given| given == *wanted))
+    wanted.iter().all(|wanted| controllers.split_whitespace().any(|given| given == *wanted))
 }
 
 /// Whether we may make a child there and move a process from our own cgroup into it: for that, the kernel wants
@@ -179,9 +185,11 @@ mod tests {
 
     #[test]
     fn of_version_2_the_nearest_above_is_taken_that_gives_the_controllers_to_its_children() {
-        let fake = Fake::new("cpu memory pids");
-        let slice = fake.folder.path().join("my.slice");
-        assert_eq!(fake.read(), Ok(Hierarchies { version: Version::Two, parents: vec![slice] }));
+        for (controllers, cpus) in [("cpu memory pids", true), ("cpuset memory pids", false)] {
+            let fake = Fake::new(controllers);
+            let parents = vec![fake.folder.path().join("my.slice")];
+            assert_eq!(fake.read(), Ok(Hierarchies { version: Version::Two, parents, cpus }));
+        }
     }
 
     #[test]

@@ -1,0 +1,83 @@
+//! What a run does around its set-up.
+
+use std::time::Duration;
+
+use sortie_core::Outcome;
+use sortie_core::action::Stage;
+use sortie_environment::{Environment, Image, Origin};
+
+use crate::world::{Starts, Ways, World, run_with};
+
+/// The repository's own, with a set-up, in containers.
+fn described() -> Ways {
+    let environment = Environment {
+        origin: Origin::Repository,
+        image: Some(Image::Named("theirs".into())),
+        setup: vec!["make".into()],
+        ..Environment::default()
+    };
+    Ways { backend: "docker", environment: Some(environment), ..Ways::default() }
+}
+
+fn outcome(world: &World) -> Outcome {
+    world.ended.as_ref().expect("there is a report").0.outcome
+}
+
+#[tokio::test]
+async fn package_managers_are_asked_in_no_image_of_the_repositorys_choice() {
+    let world = run_with(Ways { wants_registries: true, ..described() }).await;
+    assert_eq!(outcome(&world), Outcome::Done);
+    let made: Vec<_> = world.created().into_iter().map(|create| (create.stage, create.image)).collect();
+    let of = |stage, image: &str| (stage, Some(image.to_owned()));
+    // the first is that of the questions, with what stands for the toolchain
+    let expected = [of(Stage::Work, "rust:1"), of(Stage::SetUp, "theirs"), of(Stage::Work, "theirs")];
+    assert_eq!(made, expected);
+}
+
+#[tokio::test]
+async fn the_sandbox_is_made_of_no_image_whoever_names_one() {
+    let world = run_with(Ways { backend: "sandbox", wants_registries: true, ..described() }).await;
+    assert_eq!(outcome(&world), Outcome::Done);
+    let made = world.created();
+    assert!(made.len() == 3 && made.iter().all(|create| create.image.is_none()), "{made:?}");
+}
+
+#[tokio::test]
+async fn what_keeps_a_set_up_for_later_tasks_has_its_intent_on_the_disk() {
+    let world = run_with(described()).await;
+    let step = |step: &str| format!("\"type\":\"step.started\",\"step\":\"{step}\"");
+    for (effect, name) in [("image", "image"), ("kept", "keep")] {
+        let durable = world.durable_at(effect);
+        assert!(durable.contains(&step(name)), "{effect}: {durable}");
+    }
+    assert!(!world.durable_at("image").contains(&step("keep")), "one after the other");
+}
+
+#[tokio::test]
+async fn nobody_removes_what_a_task_begins_from_before_it_has_begun() {
+    let first = run_with(described()).await;
+    let second = first.another().await;
+    for world in [&first, &second] {
+        assert_eq!(outcome(world), Outcome::Done);
+        assert!(!world.effects().contains(&"snapshot removed"), "{:?}", world.effects());
+        let last = world.created().pop().expect("the agent's");
+        assert_eq!((last.stage, last.image_id.as_deref()), (Stage::Work, Some("sha256:made")));
+    }
+    assert!(first.effects().contains(&"command") && !second.effects().contains(&"command"));
+    assert!(!first.effects().contains(&"discard"), "it goes with the snapshot");
+}
+
+#[tokio::test]
+async fn a_set_up_that_is_cancelled_as_its_workspace_starts_stops_it_and_runs_nothing() {
+    let world = run_with(Ways { starts: Starts::WhileCancelled, ..described() }).await;
+    assert_eq!(outcome(&world), Outcome::Cancelled);
+    assert_eq!(world.effects(), ["fetch", "workspace", "stop", "archive"]);
+}
+
+#[tokio::test]
+async fn a_workspace_that_never_starts_is_not_waited_for_once_the_task_is_cancelled() {
+    let run = run_with(Ways { starts: Starts::Never, ..described() });
+    let world = tokio::time::timeout(Duration::from_secs(60), run).await.expect("it ends");
+    assert_eq!(outcome(&world), Outcome::Cancelled);
+    assert_eq!(world.effects(), ["fetch", "workspace", "given up", "archive"]);
+}
