@@ -137,6 +137,116 @@ fn the_settings_say_what_is_kept_and_for_how_long() {
     assert!(stderr.contains("nothing to remove"), "{stderr}");
 }
 
+/// What lies in a task's folder, by name.
+fn names(site: &Site, id: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(folder(site, id)).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_task_that_is_over_keeps_its_change_and_outputs_and_one_that_was_not_delivered_its_commit() {
+    let site = Site::new();
+    let ran = Ran::of(&mut site.scripted(&shell_script(&[FIX])));
+    assert_eq!(ran.code, Some(0), "{}", ran.report());
+    let delivered = id(&ran);
+    assert_eq!(names(&site, &delivered), ["blobs", "changes.diff", "lock"]);
+    assert!(text(&sortie(&site, &["diff", &delivered], 0)).contains("tr -cs"));
+    let unchanged = undelivered(&site, &["true"], &[]);
+    assert_eq!(names(&site, &unchanged), ["blobs", "changes.diff", "lock"]);
+
+    let ran = Ran::of(site.scripted(&shell_script(&[FIX])).args(["--deliver", "none"]));
+    assert_eq!(ran.code, Some(0), "{}", ran.report());
+    let unpushed = id(&ran);
+    assert_eq!(names(&site, &unpushed), ["blobs", "changes.diff", "lock", "repository.git"]);
+    let branches = site.git(&folder(&site, &unpushed).join("repository.git"), &["branch", "--list"]);
+    assert!(branches.contains("sortie/"), "{branches}");
+    let ran = Ran::of(site.scripted(&shell_script(&[FIX])).arg("--keep"));
+    assert_eq!(ran.code, Some(0), "{}", ran.report());
+    let all = ["blobs", "changes.diff", "home", "lock", "repository.git", "workspace"];
+    assert_eq!(names(&site, &id(&ran)), all);
+}
+
+#[test]
+fn folders_of_tasks_go_when_archives_do_and_not_while_somebody_is_in_them() {
+    let site = Site::new();
+    let kept = undelivered(&site, &["head -c 3000000 /dev/urandom > large"], &["--keep"]);
+    let ran = Ran::of(site.scripted(&shell_script(&[FIX])).args(["--deliver", "none"]));
+    let unpushed = id(&ran);
+    let gc = |arguments: &[&str]| -> Value {
+        let arguments = [&["gc", "--json"], arguments].concat();
+        serde_json::from_slice(&sortie(&site, &arguments, 0).stdout).expect("JSON")
+    };
+    assert!(gc(&[])["task_folders"].is_null(), "they are new");
+    // the archives alone are too many: a kept workspace stays, with the rest of its folder
+    site.aside("config.toml", "[archive]\nmax_mb = 0\n");
+    assert_eq!(gc(&["--dry-run"])["task_folders"], serde_json::json!([unpushed]));
+    assert_eq!(gc(&[])["task_folders"], serde_json::json!([unpushed]));
+    assert!(!folder(&site, &unpushed).exists() && folder(&site, &kept).join("workspace/large").exists());
+    let gone = text(&sortie(&site, &["diff", &unpushed], 2));
+    assert!(gone.contains("its folder was removed"), "{gone}");
+
+    site.aside("config.toml", "[archive]\nkeep_days = 0\n");
+    let would = gc(&["--dry-run"]);
+    assert_eq!(would["task_folders"], serde_json::json!([kept]), "{would}");
+    assert!(would["task_folder_bytes"].as_u64().is_some_and(|bytes| bytes > 3_000_000), "{would}");
+    assert!(folder(&site, &kept).join("workspace/large").exists());
+    let mut shell = site.sortie();
+    shell.args(["shell", &kept, "--", "sh", "-c", "echo in; read line"]);
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+    let mut stdout = std::io::BufReader::new(shell.stdout.take().expect("piped"));
+    std::io::BufRead::read_line(&mut stdout, &mut String::new()).expect("it runs");
+    assert!(gc(&[])["task_folders"].is_null(), "somebody is in it");
+    let refused = text(&sortie(&site, &["archive", "rm", &kept], 2));
+    assert!(refused.contains("is being worked on"), "{refused}");
+    assert!(folder(&site, &kept).join("workspace/large").exists());
+    drop(shell.stdin.take());
+    assert!(shell.wait().expect("ends").code().is_some());
+    let told = text(&sortie(&site, &["gc"], 0));
+    assert!(told.contains("1 task folders, "), "{told}");
+    assert!(!folder(&site, &kept).exists());
+    assert!(text(&sortie(&site, &["logs", &kept], 0)).contains("shell"), "the journal stays");
+}
+
+#[test]
+fn an_archive_is_removed_with_all_that_is_left_of_its_task() {
+    let site = Site::new();
+    let kept = undelivered(&site, &["echo one > notes"], &["--keep"]);
+    assert!(folder(&site, &kept).join("workspace/notes").exists());
+    sortie(&site, &["archive", "rm", &kept], 0);
+    assert!(!folder(&site, &kept).exists());
+    assert!(text(&sortie(&site, &["archive", "rm", &kept], 2)).contains("no archive of"));
+    // what never had an archive as well
+    site.aside("config.toml", "[archive]\nkeep = \"none\"\n");
+    let unarchived = undelivered(&site, &["echo one > notes"], &[]);
+    sortie(&site, &["archive", "rm", &unarchived], 0);
+    assert!(!folder(&site, &unarchived).exists());
+    // and the rest of a removal that was killed goes with the next command
+    let rest = site.path().join("home/tasks").join(format!("{unarchived}.going"));
+    std::fs::create_dir_all(rest.join("workspace")).expect("is made");
+    sortie(&site, &["list"], 0);
+    assert!(!rest.exists());
+}
+
+#[test]
+fn of_a_task_without_a_folder_the_archive_is_entered_and_named() {
+    let site = Site::new();
+    let id = undelivered(&site, &["echo one > notes"], &[]);
+    let remove = || std::fs::remove_dir_all(folder(&site, &id)).expect("is removed");
+    remove();
+    let told = text(&sortie(&site, &["diff", &id], 2));
+    assert!(told.contains(&format!("archive restore {id}")), "{told}");
+    assert!(text(&sortie(&site, &["logs", &id], 0)).contains("blocked"));
+    let seen = sortie(&site, &["shell", &id, "--", "cat", "notes"], 0);
+    assert_eq!(String::from_utf8_lossy(&seen.stdout), "one\n");
+    assert!(!folder(&site, &id).join("workspace").exists());
+    remove();
+    sortie(&site, &["archive", "rm", &id], 0);
+    assert!(text(&sortie(&site, &["shell", &id, "--", "true"], 2)).contains("--keep"));
+    assert!(!folder(&site, &id).exists());
+}
+
 #[test]
 fn a_kept_workspace_is_entered_again_and_again_also_after_a_failure() {
     let site = Site::new();

@@ -180,6 +180,39 @@ fn an_environment_that_nobody_describes_is_an_error_that_lists_what_there_is() {
 }
 
 #[test]
+fn a_state_folder_of_no_name_is_the_usual_one() {
+    let site = site(&[("a", "")]);
+    let home = site.path().join("someone");
+    let mut listed = site.sortie();
+    let listed = listed.env("SORTIE_HOME", "").env("HOME", &home).env_remove("XDG_STATE_HOME").arg("list");
+    assert!(listed.output().expect("sortie runs").status.success());
+    assert!(home.join(".local/state/sortie").is_dir());
+}
+
+#[test]
+fn limits_to_do_without_are_accepted_wherever_one_is_started() {
+    let site = site(&[("a", "")]);
+    for command in ["build", "shell", "check"] {
+        let said = problem(&mut env(&site, &[command, "--accept", "no-moon-limit"]));
+        assert!(said.contains("nothing to accept is named `no-moon-limit`"), "{said}");
+    }
+    let built = Ran::of(&mut env(&site, &["build", "--accept", "no-memory-limit", "--json"]));
+    assert_eq!(built.code, Some(0), "{}", built.report());
+    let task = built.report()["task"].as_str().expect("an id").to_owned();
+    let said = problem(site.sortie().args(["shell", &task, "--accept", "no-moon-limit", "--", "true"]));
+    // its workspace is gone, and `--accept` is known
+    assert!(said.contains("was not kept"), "{said}");
+}
+
+#[test]
+fn a_misspelt_rule_of_the_network_is_no_host() {
+    let site = site(&[("a", "")]);
+    site.aside("config.toml", "[network]\nsetup = \"registry\"\n");
+    let said = problem(&mut env(&site, &["check"]));
+    assert!(said.contains("config.toml:2:") && said.contains("did you mean `registries`"), "{said}");
+}
+
+#[test]
 fn a_repository_elsewhere_is_refused_in_one_line() {
     let site = Site::empty();
     let said = problem(site.sortie().args(["env", "show", "--repo", "https://example.org/a.git"]));
@@ -203,6 +236,37 @@ fn a_check_passes_where_all_can_be_had_and_never_shows_a_secret() {
     }
     let said = problem(env(&site, &["check", "--env", "ci"]).env_remove("MY_TOKEN"));
     assert!(said.contains("the secret `TOKEN` cannot be had: the variable `MY_TOKEN` is not set"), "{said}");
+}
+
+#[test]
+fn a_check_names_registries_that_nobody_listed_without_any_engine() {
+    let build = "[environment]\nbuild = { dockerfile = \"Dockerfile\" }\n";
+    let own =
+        "[environment]\nimage = \"a.b/own\"\n[[environment.service]]\nname = \"db\"\nimage = \"a.b/db\"\n";
+    let devcontainer = (".devcontainer.json", r#"{ "image": "a.b/dev" }"#);
+    let settings = ".sortie/config.toml";
+    for (files, named) in [
+        (vec![(settings, own)], vec!["a.b/own", "a.b/db"]),
+        (vec![devcontainer], vec!["a.b/dev"]),
+        (
+            vec![(settings, build), ("Dockerfile", "FROM a.b/c\nCOPY --from=a.b/d /x /y\n")],
+            vec!["a.b/c", "a.b/d"],
+        ),
+    ] {
+        let site = site(&files);
+        let said = |of: &Site| {
+            let mut check = env(of, &["check", "--workspace", "docker"]);
+            problem(check.env("DOCKER_HOST", "unix:///nobody/listens"))
+        };
+        let before = said(&site);
+        for image in &named {
+            assert!(before.contains(&format!("the repository names the image `{image}`")), "{before}");
+        }
+        assert!(before.contains("image_registries = [\"a.b\"]"), "{before}");
+        site.aside("config.toml", "[workspace]\nimage_registries = [\"a.b\"]\n");
+        let after = said(&site);
+        assert!(!after.contains("the repository names") && after.contains("/nobody/listens"), "{after}");
+    }
 }
 
 #[test]
@@ -231,10 +295,63 @@ fn a_check_names_what_cannot_be_had() {
 }
 
 #[test]
+fn what_a_check_refuses_a_task_refuses_at_once_and_in_the_same_words() {
+    for (own, words) in [
+        (
+            "[environment]\nnetwork = { setup = \"registries\" }\n[[environment.service]]\nname = \"db\"\nimage = \
+             \"db\"\n",
+            "asks for services, which the built-in sandbox has not",
+        ),
+        (
+            "[test]\ncommand = [\"sh\"]\nformat = \"junit\"\n",
+            "config.toml:3: test.format: `junit` is none of cargo",
+        ),
+        (
+            "[environment]\nlimits = { memory_mb = 1 }\n",
+            "config.toml:1: environment.limits.memory_mb: 1 lets nothing run; at least 16",
+        ),
+        ("[environment]\nlimits = { processes = 1 }\n", "limits.processes: 1 lets nothing run; at least 16"),
+    ] {
+        let site = site(&[(".sortie/config.toml", own), ("Cargo.toml", "[workspace]\n")]);
+        let checked = problem(&mut env(&site, &["check"]));
+        assert!(checked.contains(words), "{checked}");
+        for command in [
+            &mut env(&site, &["build", "--json"]),
+            site.scripted(&shell_script(&["true"])).args(["--workspace", "sandbox"]),
+        ] {
+            let ran = Ran::of(command);
+            assert_eq!(ran.code, Some(2), "{}", ran.report());
+            assert!(
+                ran.report()["summary"].as_str().is_some_and(|why| why.contains(words)),
+                "{}",
+                ran.report()
+            );
+            // no package manager was asked, and nothing was started for it
+            assert_eq!(ran.of_type("decision").filter(|one| one["kind"] == "workspace-create").count(), 0);
+        }
+    }
+    let site = site(&[("a", "")]);
+    for (settings, words) in [
+        (
+            "[workspace]\nmemory_mb = 1\n",
+            "config.toml:2: workspace.memory_mb: 1 lets nothing run; at least 16",
+        ),
+        ("[workspace]\nprocesses = 1\n", "workspace.processes: 1 lets nothing run; at least 16"),
+        ("[test]\ncommand = [\"a\"]\nformat = \"junit\"\n", "config.toml:3: test.format: `junit` is none of"),
+    ] {
+        site.aside("config.toml", settings);
+        let said = problem(&mut env(&site, &["check"]));
+        assert!(said.contains(words) && said.trim().lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
 fn a_repositorys_files_are_read_as_files_of_a_bounded_size() {
     let large = format!("# {}\n", "x".repeat(300 << 10));
     let of_large = site(&[(".sortie/config.toml", large.as_str())]);
     assert!(problem(&mut env(&of_large, &["show"])).contains("larger than 256 KiB"));
+    let folder = site(&[(".sortie/config.toml/a", "")]);
+    assert!(problem(&mut env(&folder, &["check"])).contains(".sortie/config.toml is a folder"));
     let linked = Site::empty();
     linked.write(".devcontainer/a", "");
     let secret = linked.aside("secret.json", "{ \"image\": \"secret\" }");

@@ -76,6 +76,42 @@ fn a_branch_that_exists_already_is_named_before_any_work() {
 }
 
 #[test]
+fn a_branch_that_no_rule_lets_be_pushed_is_refused_before_any_work() {
+    let site = Site::new();
+    let run = || Ran::of(site.scripted(&shell_script(&[FIX])).args(["--branch", "fixed"]));
+    let ran = run();
+    assert_eq!((ran.code, ran.report()["outcome"].as_str()), (Some(3), Some("refused")));
+    assert_eq!(
+        ran.of_type("step.started").filter(|step| step["step"] == "clone").count(),
+        0,
+        "{:?}",
+        ran.events
+    );
+    let refused = &ran.report()["refused"][0];
+    assert_eq!(
+        (&refused["action"], &refused["policy"]),
+        (&"push refs/heads/fixed".into(), &"default".into())
+    );
+    assert!(refused["remedy"].as_str().is_some_and(|remedy| remedy.contains("[[rule]]")), "{refused}");
+    // and only what is certain: a rule that could allow it is asked about the push as it is
+    let rule = |paths: &str| {
+        site.aside(
+            "config.toml",
+            format!(
+                "[[rule]]\nname = \"fixed\"\naction = \"push\"\nmatch = {{ target = \"refs/heads/fixed\", path = \
+                 \"{paths}\" }}\ndecision = \"allow\"\nreason = \"it is mine\"\n"
+            ),
+        )
+    };
+    rule("docs/**");
+    let ran = run();
+    assert_eq!((ran.code, ran.of_type("tool.ended").count()), (Some(3), 1), "{}", ran.report());
+    rule("slug.sh");
+    let ran = run();
+    assert_eq!((ran.code, ran.report()["branch"].as_str()), (Some(0), Some("fixed")), "{}", ran.report());
+}
+
+#[test]
 fn a_branch_name_like_an_option_is_a_usage_error() {
     let site = Site::new();
     let stderr = fails(site.scripted(&shell_script(&["true"])).arg("--branch=--force"), 2);

@@ -25,7 +25,8 @@ fn the_next_command_whichever_it_is_gives_back_what_was_roots_of_a_killed_hosts_
     for next in [&["list"][..], &["gc"]] {
         let site = Site::empty();
         let setup = "mkdir -p made && touch made/file ~/file && chmod 700 made && sleep 600";
-        let environment = format!("[environment]\nimage = \"{image}\"\nsetup_root = true\nsetup = [\"{setup}\"]\n");
+        let environment =
+            format!("[environment]\nimage = \"{image}\"\nsetup_root = true\nsetup = [\"{setup}\"]\n");
         site.write(".sortie/config.toml", environment);
         site.publish();
         let mut command = site.scripted(&shell_script(&["true"]));

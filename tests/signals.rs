@@ -4,6 +4,9 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+
 use crate::support::{Site, shell_script};
 
 /// Starts a task whose command sleeps, and returns once the sleep runs.
@@ -70,4 +73,82 @@ fn ctrl_c_twice_ends_at_once_and_leaves_no_process() {
     interrupt(&child);
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
     until("the command is gone", || !runs("86402"));
+}
+
+fn state(site: &Site) -> String {
+    let list = site.sortie().args(["list", "--json"]).output().expect("runs");
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).expect("one task");
+    list["state"].as_str().expect("a state").to_owned()
+}
+
+fn archives(site: &Site) -> usize {
+    std::fs::read_dir(site.path().join("home/archives")).into_iter().flatten().count()
+}
+
+#[test]
+fn a_task_whose_terminal_closes_ends_in_order() {
+    let site = Site::new();
+    let task = site.scripted(&shell_script(&["exec sleep 86403"]));
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let controller = openpt(flags).expect("a terminal");
+    grantpt(&controller).expect("is granted");
+    unlockpt(&controller).expect("is unlocked");
+    let user = ioctl_tiocgptpeer(&controller, flags).expect("has another end");
+    let end = || Stdio::from(user.try_clone().expect("is cloned"));
+    // a session of its own, whose terminal this is: as a window that was opened for the task
+    let mut command = std::process::Command::new("setsid");
+    let arguments = task.get_args().filter(|argument| *argument != "--json");
+    command.args(["--ctty", "--wait"]).arg(task.get_program()).args(arguments);
+    for (name, value) in task.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.current_dir(site.path()).stdin(end()).stdout(end()).stderr(end());
+    let mut child = command.spawn().expect("starts");
+    drop((command, user));
+    until("the command runs", || runs("86403"));
+    drop(controller);
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    until("the command is gone", || !runs("86403"));
+    assert_eq!((state(&site).as_str(), archives(&site)), ("cancelled", 1));
+}
+
+#[test]
+fn hanging_up_twice_ends_in_order_also_where_nobody_reads_any_more() {
+    let site = Site::new();
+    let (mut child, stdout) = asleep(&site, "86404");
+    drop(stdout);
+    for _ in 0..2 {
+        kill_process(Pid::from_child(&child), Signal::HUP).expect("is told");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert_eq!((state(&site).as_str(), archives(&site)), ("cancelled", 1));
+}
+
+#[test]
+fn a_task_that_is_to_outlive_its_terminal_does() {
+    let site = Site::new();
+    let task = site.scripted(&shell_script(&["echo up > up; while [ ! -e go ]; do sleep 0.05; done"]));
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(task.get_program()).args(task.get_args());
+    for (name, value) in task.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut child = command.current_dir(site.path()).stdout(Stdio::null()).spawn().expect("starts");
+    let tree = || {
+        let tasks = std::fs::read_dir(site.path().join("home/tasks")).into_iter().flatten().flatten();
+        tasks.map(|task| task.path().join("workspace")).find(|tree| tree.join("up").exists())
+    };
+    until("the command runs", || tree().is_some());
+    kill_process(Pid::from_child(&child), Signal::HUP).expect("is told");
+    std::fs::write(tree().expect("it is there").join("go"), "").expect("is written");
+    child.wait().expect("it ends");
+    assert_ne!(state(&site), "cancelled");
+    assert_ne!(state(&site), "interrupted");
 }

@@ -1,6 +1,8 @@
 //! Set-up in containers, and what is kept of it there.
 
+use std::net::TcpListener;
 use std::process::Stdio;
+use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::{Value, json};
 
@@ -107,6 +109,26 @@ fn a_shell_in_a_container_that_was_kept_finds_what_set_up_did_there() {
 }
 
 #[test]
+fn a_shell_starts_no_service_that_the_agent_wrote_down_and_a_repository_may_not_name() {
+    let Some(image) = image() else { return };
+    let site = site(&environment(&[MAKE]));
+    let prefix = docker(&["inspect", "--format", "{{.Id}}", &image]);
+    let prefix = &prefix.trim_start_matches("sha256:")[..13];
+    let service = format!("[[environment.service]]\nname = \"db\"\nimage = \"{prefix}\"\n");
+    let write = format!("printf '%s' '{service}' >> .sortie/config.toml && echo written");
+    let ran = Ran::of(in_container(&site, &shell_script(&[&write])).args(["--keep", "--image", &image]));
+    passed(&ran);
+    assert!(ran.tool_results().starts_with("written"), "{}", ran.tool_results());
+    let task = ran.report()["task"].as_str().expect("an id");
+    let entered = site.sortie().args(["shell", task, "--", "true"]).output().expect("runs");
+    let told = String::from_utf8_lossy(&entered.stderr);
+    assert!(entered.status.code() != Some(0) && told.contains("as an id and not as a name"), "{told}");
+    for image in images_of(&site) {
+        docker(&["rmi", "--force", &image]);
+    }
+}
+
+#[test]
 fn what_maintenance_did_as_root_is_this_tasks_alone() {
     let Some(image) = image() else { return };
     let settings = format!(
@@ -210,6 +232,67 @@ fn services_are_there_by_name_for_set_up_and_work_and_are_gone_afterwards() {
     }
 }
 
+/// Whoever calls this address is counted, and hears nothing.
+fn counted() -> (String, Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it has one").to_string();
+    let (sender, calls) = channel();
+    std::thread::spawn(move || listener.incoming().flatten().try_for_each(|_| sender.send(())));
+    (address, calls)
+}
+
+#[test]
+fn a_repository_has_the_engine_call_no_registry_that_no_operator_listed() {
+    let Some(image) = image() else { return };
+    let (address, calls) = counted();
+    let named = format!("{address}/x:1");
+    let id = docker(&["inspect", "--format", "{{.Id}}", &image]);
+    let prefix = id.trim_start_matches("sha256:")[..13].to_owned();
+    let line = format!("image_registries = [\"{address}\"]");
+    let build = "[environment]\nbuild = { dockerfile = \"Dockerfile\" }\n".to_owned();
+    let service = |of: &str| {
+        format!(
+            "[environment]\nimage = \"{image}\"\n[[environment.service]]\nname = \"db\"\nimage = \"{of}\"\n"
+        )
+    };
+    let own = |of: &str| format!("[environment]\nimage = \"{of}\"\n");
+    let from = |of: &str| format!("FROM {of}\n");
+    let copied = |of: &str| format!("FROM {image}\nCOPY --from={of} /x /y\n");
+    let by_id = "as an id and not as a name";
+    for (settings, dockerfile, word) in [
+        (own(&named), String::new(), line.as_str()),
+        (service(&named), String::new(), &line),
+        (build.clone(), from(&named), &line),
+        (build.clone(), copied(&named), &line),
+        (own(&prefix), String::new(), by_id),
+        (service(&prefix), String::new(), by_id),
+        (build.clone(), from(&prefix), by_id),
+        (build, copied(&prefix), by_id),
+    ] {
+        let site = Site::empty();
+        site.write(".sortie/config.toml", &settings);
+        site.write("Dockerfile", &dockerfile);
+        site.publish();
+        let ran = Ran::of(&mut in_container(&site, &nothing()));
+        assert!(
+            ran.code != Some(0) && ran.report().to_string().contains(&word.replace('"', "\\\"")),
+            "{}",
+            ran.stderr
+        );
+        let mut check = site.sortie();
+        check.args(["env", "check", "--workspace", "docker", "--repo"]).arg(site.clone());
+        let checked = check.output().expect("sortie runs");
+        let said = String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.code() == Some(2) && said.contains(word), "{settings}{dockerfile}: {said}");
+        assert_eq!(calls.try_iter().count(), 0, "{settings}{dockerfile}");
+        if word == line {
+            site.aside("config.toml", format!("[workspace]\n{line}\n"));
+            Ran::of(&mut in_container(&site, &nothing()));
+            assert_ne!(calls.try_iter().count(), 0, "{settings}{dockerfile}");
+        }
+    }
+}
+
 #[test]
 fn a_devcontainer_is_built_and_prepared_as_it_says() {
     let Some(image) = image() else { return };
@@ -235,6 +318,11 @@ fn a_devcontainer_is_built_and_prepared_as_it_says() {
         "{}",
         ran.stderr
     );
+    // it is built of the same in each task, and so what set-up made in it is found again
+    assert_eq!(steps(&ran, "install").len(), 1);
+    let again = Ran::of(&mut in_container(&site, &nothing()));
+    passed(&again);
+    assert_eq!((steps(&again, "install").len(), steps(&again, "snapshot").len()), (0, 1));
     // which the sandbox is none of
     let sandbox = Ran::of(&mut site.scripted(&nothing()));
     let told =

@@ -117,6 +117,50 @@ fn a_secret_that_set_up_leaves_ends_the_task_before_anybody_sees_it() {
     }
 }
 
+#[test]
+fn a_secret_that_became_a_path_a_branch_an_attribute_or_a_line_of_a_file_ends_the_task() {
+    const PATH: &str = "s3cr3t/v4lue";
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIFoo1234\nq83vEjRWeJCrze8SNFZ4kKvN\n\
+                       7xI0Vg==\n-----END PRIVATE KEY-----\n";
+    let attribute = "touch made/x; python3 -c 'import os; \
+                     os.setxattr(\"made/x\", \"user.origin\", os.environ[\"TOKEN\"].encode())'";
+    for (secret, leave, place) in [
+        (PATH, "mkdir -p \"made/$TOKEN\"", "made/s3cr3t/v4lue"),
+        (PATH, "mkdir -p \"$HOME/$TOKEN\"", "~/****"),
+        (
+            PATH,
+            "git init --quiet; git -c user.name=a -c user.email=a@b commit --quiet --allow-empty -m a; \
+                git branch \"$TOKEN\"; git pack-refs --all",
+            ".git/packed-refs",
+        ),
+        (PATH, attribute, "made/x"),
+        (KEY, "echo \"$TOKEN\" | sed -n 4p > made/line", "made/line"),
+    ] {
+        if leave == attribute && !has_attributes() {
+            eprintln!("not tested: this file system has no extended attributes, or there is no Python");
+            continue;
+        }
+        let (site, script) = with_secret(&[MAKE, leave]);
+        let ran = Ran::of(site.scripted(&script).env("OUR_TOKEN", secret));
+        assert_eq!(ran.code, Some(5), "{leave}: {}", ran.stderr);
+        let why = ran.report()["summary"].as_str().expect("a summary");
+        let place = place.replace(PATH, "****");
+        let left = why.strip_prefix("set-up left the secret `TOKEN` in ").expect(why);
+        let left = left.split(": the agent").next().unwrap_or_default();
+        assert!(left.split(", ").any(|path| path == place), "{leave}: {why}");
+        assert_eq!(ran.of_type("tool.started").count(), 0);
+        let task = ran.report()["task"].as_str().expect("an id");
+        assert!(!site.path().join("home/tasks").join(task).join("workspace").exists());
+    }
+}
+
+fn has_attributes() -> bool {
+    let ground = tempfile::tempdir().expect("a folder");
+    let set = "import os, sys; os.setxattr(sys.argv[1], \"user.x\", b\"x\")";
+    let tried = std::process::Command::new("python3").args(["-c", set]).arg(ground.path()).output();
+    tried.is_ok_and(|output| output.status.success())
+}
+
 /// Of the secret, nor of the workspace in which it was.
 fn nothing_is_left(site: &Site, ran: &Ran) {
     for form in FORMS {

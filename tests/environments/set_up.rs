@@ -223,7 +223,7 @@ fn what_the_sandbox_has_not_is_said_with_what_has_it() {
         ("[[environment.service]]\nname = \"db\"\nimage = \"db:1\"\n", "services"),
     ] {
         let ran = Ran::of(&mut site(environment).scripted(&nothing()));
-        assert_eq!(ran.code, Some(5), "{}", ran.stderr);
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
         let why = ran.report()["summary"].as_str().expect("a summary");
         assert!(why.contains(&format!("asks for {what}")) && why.contains("--workspace docker"), "{why}");
     }

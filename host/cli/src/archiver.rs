@@ -70,7 +70,7 @@ impl Archiver for TaskArchiver {
         let contents = archived
             .await
             .map_err(PortError::internal)?
-            .map_err(|error| PortError::internal(format!("{error:#}")))?;
+            .map_err(|error| PortError::internal(crate::exit::told(&error)))?;
         Ok(match contents {
             None => Archived::Unwanted,
             Some(contents) if contents.is_partial() => Archived::Partial(describe(&contents)),

@@ -243,14 +243,27 @@ pub(crate) struct EnvironmentArguments {
     /// Where the agent may connect to
     #[arg(long, value_name = "RULE", env = "SORTIE_NETWORK")]
     pub(crate) network: Option<NetworkRule>,
+    /// A limit to do without where nobody can keep it, as for `sortie run`; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) accept: Vec<String>,
 }
 
 impl EnvironmentArguments {
     /// As those of a task, which asks no model.
     pub(crate) fn into_task(self) -> TaskArguments {
-        let Self { repo, base, env, workspace, image, network } = self;
+        let Self { repo, base, env, workspace, image, network, accept } = self;
         let model = Some("scripted:none".into());
-        TaskArguments { repo, base, env, workspace, image, network, model, ..TaskArguments::default() }
+        TaskArguments {
+            repo,
+            base,
+            env,
+            workspace,
+            image,
+            network,
+            accept,
+            model,
+            ..TaskArguments::default()
+        }
     }
 }
 
@@ -346,6 +359,9 @@ pub(crate) struct ShellArguments {
     /// Where the shell may connect to, as for `sortie run`
     #[arg(long, value_name = "RULE", env = "SORTIE_NETWORK")]
     pub(crate) network: Option<NetworkRule>,
+    /// A limit to do without where nobody can keep it, as for `sortie run`; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) accept: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -41,6 +41,7 @@ use crate::archiver::{TaskArchiver, components};
 use crate::args::TaskArguments;
 use crate::exit::Failure;
 use crate::home::Places;
+use crate::plugins::may_allow_push;
 use crate::secret;
 use crate::settings::Resolved;
 use crate::tools::Toolshop;
@@ -92,6 +93,7 @@ pub(crate) async fn run_task(
     // the settings, the policies and tools
     let mut ground = Ground::lay(places, &arguments).await?;
     let components = components(&ground.loaded);
+    let may_push = may_allow_push(&ground.loaded.policies, &format!("refs/heads/{branch}"));
 
     // the journal, and with it the gate: from here on every effect takes a permit
     let store = Arc::new(Store::open(&places.home)?);
@@ -198,6 +200,7 @@ pub(crate) async fn run_task(
         branch,
         backend,
         image: settings.workspace.image,
+        image_registries: settings.workspace.image_registries,
         install: settings.install.clone(),
         environment: settings.environment,
         secrets,
@@ -205,6 +208,7 @@ pub(crate) async fn run_task(
         snapshot_rules: settings.snapshots.unwrap_or_default(),
         limits: settings.limits,
         push: settings.push,
+        may_push,
         keep: arguments.keep,
         until,
     };

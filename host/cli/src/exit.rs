@@ -88,9 +88,10 @@ fn of_run_error(error: &RunError) -> Exit {
         {
             Exit::Usage
         }
-        RunError::Agent(AgentError::Model(ModelError::Unauthorised { .. })) | RunError::NoSetUp(_) => {
-            Exit::Usage
-        }
+        RunError::Agent(AgentError::Model(ModelError::Unauthorised { .. }))
+        | RunError::NoSetUp(_)
+        | RunError::NeedsContainer(_)
+        | RunError::UnwantedImage(_) => Exit::Usage,
         RunError::Refused(_) => Exit::Refused,
         RunError::Cancelled => Exit::Cancelled,
         _ => Exit::Platform,
@@ -100,6 +101,18 @@ fn of_run_error(error: &RunError) -> Exit {
 /// The one place where errors become exit codes.
 fn of_error(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Failure>().map_or(Exit::Platform, |failure| failure.exit)
+}
+
+/// An error with its causes, but for those that it tells of itself: many do, as who has no causes to show has their
+/// words alone.
+pub(crate) fn told(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 /// Runs the command that the arguments name.
@@ -115,7 +128,7 @@ pub fn main() -> ExitCode {
     };
     start_log();
     let exit = commands::run(arguments).unwrap_or_else(|error| {
-        print::tell(format_args!("error: {}", strip_escapes(&format!("{error:#}"))));
+        print::tell(format_args!("error: {}", strip_escapes(&told(&error))));
         of_error(&error)
     });
     exit.into()
@@ -131,4 +144,26 @@ fn start_log() {
         // it would panic where stderr is gone
         .log_internal_errors(false)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once_whether_its_error_tells_of_it_or_not() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read `x`: {source}")]
+        struct Telling {
+            source: std::io::Error,
+        }
+        let full = || std::io::Error::other("incomplete frame");
+        let error = Err::<(), _>(Telling { source: full() }).context("the archive cannot be restored");
+        let expected = "the archive cannot be restored: cannot read `x`: incomplete frame";
+        assert_eq!(told(&error.expect_err("it is one")), expected);
+        let error = Err::<(), _>(full()).context("cannot read `x`").expect_err("it is one");
+        assert_eq!(told(&error), "cannot read `x`: incomplete frame");
+    }
 }

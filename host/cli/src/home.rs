@@ -27,13 +27,14 @@ impl Places {
     /// From `SORTIE_HOME`, `SORTIE_CONFIG`, `SORTIE_ORG_CONFIG`,
     /// `SORTIE_CACHE`, `XDG_STATE_HOME`, `XDG_CONFIG_HOME` and `HOME`. Makes the state folder.
     pub(crate) fn from_environment() -> anyhow::Result<Self> {
-        let absolute =
-            |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        // one that is empty is as good as unset, as everywhere
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let absolute = |name: &str| set(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let in_home = |rest: &str| -> anyhow::Result<PathBuf> {
             let home = absolute("HOME").ok_or_else(|| Failure::usage("HOME is not set; set SORTIE_HOME"))?;
             Ok(home.join(rest))
         };
-        let home = match std::env::var_os("SORTIE_HOME") {
+        let home = match set("SORTIE_HOME") {
             Some(home) => std::path::absolute(PathBuf::from(home)).context("SORTIE_HOME")?,
             None => match absolute("XDG_STATE_HOME") {
                 Some(state) => state.join("sortie"),

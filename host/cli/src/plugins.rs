@@ -3,6 +3,7 @@
 
 mod first_party;
 mod log;
+mod push;
 
 use std::collections::BTreeSet;
 
@@ -17,6 +18,7 @@ use crate::settings::{PluginSettings, SettingsFile, plugins};
 
 pub(crate) use first_party::{rules_in_force, tests_of, with_command};
 pub(crate) use log::Sinks;
+pub(crate) use push::may_allow_push;
 
 /// A plugin as it will be loaded.
 #[derive(Clone)]

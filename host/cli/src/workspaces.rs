@@ -28,7 +28,7 @@ use sortie_policy::ports::{
 use sortie_policy::{FactsSource, Gate, Permit};
 use sortie_workspace::Isolated;
 use sortie_workspace::commands::{CommandLimits, WorkspaceCommands};
-use sortie_workspace::container::{BuildConfig, Container, ContainerConfig, Engine, Tell};
+use sortie_workspace::container::{BuildConfig, Container, ContainerConfig, Engine, NamedBy, Tell};
 use sortie_workspace::egress::{AddressDialer, Proxy, ProxyLimits, Reach};
 use sortie_workspace::registries;
 use sortie_workspace::sandbox::{Limits, Sandbox, SandboxConfig, Toolchains};
@@ -282,6 +282,14 @@ impl Backends {
         |text| self.journal.append(Event::Progress { text: text.to_owned() })
     }
 
+    /// Who named an image: a repository, if it is among those that the task knows to be its.
+    fn named_by(&self, image: &str, spec: &WorkspaceSpec) -> NamedBy {
+        match spec.images_of_repository.iter().any(|its| its == image) {
+            true => NamedBy::Repository(self.settings.image_registries.clone()),
+            false => NamedBy::Operator,
+        }
+    }
+
     /// Has the engine bring all images that the workspace needs.
     async fn identify_image(
         &self,
@@ -296,11 +304,15 @@ impl Backends {
             };
         }
         for service in &action.services {
-            engine.identify(&service.image, self.pulling()).await.map_err(unavailable)?;
+            let by = self.named_by(&service.image, spec);
+            engine.identify(&service.image, &by, self.pulling()).await.map_err(unavailable)?;
         }
         let id = match (&action.image, &action.build) {
             (_, Some(build)) => self.build(&engine, build, spec).await?,
-            (Some(image), None) => engine.identify(image, self.pulling()).await.map_err(unavailable)?,
+            (Some(image), None) => {
+                let by = self.named_by(image, spec);
+                engine.identify(image, &by, self.pulling()).await.map_err(unavailable)?
+            }
             (None, None) => return Err(PortError::new(ErrorCode::Invalid, "a container needs an image")),
         };
         Ok(Identity { id: id.clone(), image: Some(id) })
@@ -325,6 +337,7 @@ impl Backends {
             build,
             network: &network,
             proxy: &proxy_variables(&[]).collect::<Vec<_>>(),
+            registries: &self.settings.image_registries,
             owner: &owner,
             task: &self.meter.facts().task,
             limits: tightened(limits(&self.settings), spec.limits),
@@ -379,12 +392,20 @@ impl Backends {
         }
         let image = match (action.image_id, action.image) {
             (Some(id), _) => id,
-            (None, Some(image)) => engine.identify(&image, self.pulling()).await.map_err(unavailable)?,
+            (None, Some(image)) => {
+                let by = self.named_by(&image, spec);
+                engine.identify(&image, &by, self.pulling()).await.map_err(unavailable)?
+            }
             (None, None) => return Err(PortError::new(ErrorCode::Invalid, "a container needs an image")),
         };
+        // they are all of one environment
+        let services_by = (action.services.iter().map(|service| self.named_by(&service.image, spec)))
+            .find(|by| *by != NamedBy::Operator)
+            .unwrap_or(NamedBy::Operator);
         let config = ContainerConfig {
             root: action.root,
             services: action.services,
+            services_by,
             ..self.container_config(image, action.stage, spec, paths)
         };
         Container::start(&engine, config).await.map_err(unavailable)

@@ -12,6 +12,7 @@ pub mod digest;
 pub mod event;
 pub mod facts;
 pub mod id;
+pub mod image;
 pub mod network;
 pub mod outcome;
 pub mod secret;

@@ -31,10 +31,19 @@ const REGISTRIES: &str = "registries";
 
 /// A text that is no network rule.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "`{0}` is no network rule: use `none`, `all`, `registries`, or hosts such as `example.org,*.example.org:8443`, also `registries,example.org` and `GET+HEAD@example.org`"
-)]
-pub struct InvalidRule(String);
+pub enum InvalidRule {
+    /// It is none of them.
+    #[error(
+        "`{0}` is no network rule: use `none`, `all`, `registries`, or hosts such as `example.org,*.example.org:8443`, also `registries,example.org` and `GET+HEAD@example.org`"
+    )]
+    Malformed(String),
+    /// A word without a dot, which is rather one of the words of a rule,
+    /// misspelt, than a host.
+    #[error(
+        "`{0}` is no network rule: did you mean `registries`, `all` or `none`? A host without a dot in its name is written with its port, such as `{0}:443`"
+    )]
+    Word(String),
+}
 
 impl NetworkRule {
     /// Whether the rule lets this through, beside what goes to the hosts of
@@ -92,11 +101,21 @@ impl FromStr for NetworkRule {
             list => {
                 let (registries, hosts): (Vec<_>, Vec<_>) =
                     list.split(',').map(str::trim).partition(|word| *word == REGISTRIES);
-                let hosts = hosts.into_iter().map(str::parse).collect::<Result<_, _>>()?;
+                let hosts = hosts.into_iter().map(host_of_rule).collect::<Result<_, _>>()?;
                 Ok(if registries.is_empty() { Self::Hosts(hosts) } else { Self::Registries(hosts) })
             }
         }
     }
+}
+
+/// A host of a rule; `localhost` is the only one that is a single word.
+fn host_of_rule(word: &str) -> Result<HostRule, InvalidRule> {
+    let rule = word.parse()?;
+    let host = word.rsplit('@').next().unwrap_or(word);
+    if host.contains(['.', ':']) || host.eq_ignore_ascii_case("localhost") {
+        return Ok(rule);
+    }
+    Err(InvalidRule::Word(crate::text::one_line(host, 100)))
 }
 
 impl fmt::Display for NetworkRule {
@@ -161,6 +180,25 @@ mod tests {
         for bad in ["", "a b", "-x", "host:0", "host:99999", "[::1", "[::1]80", "[::1]x:80", "http://x/y"] {
             assert!(bad.parse::<NetworkRule>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_word_without_a_dot_is_no_host_unless_it_has_a_port() {
+        for bad in ["registry", "nome", "registries,mirror", "GET@mirror", "example.org,registrys"] {
+            let error = bad.parse::<NetworkRule>().expect_err(bad).to_string();
+            assert!(error.contains("did you mean `registries`"), "{error}");
+        }
+        for (good, host, port) in [
+            ("localhost", "localhost", 80),
+            ("mirror:443", "mirror", 443),
+            ("mirror.", "mirror", 443),
+            ("::1", "::1", 80),
+        ] {
+            assert!(permits(good, host, port), "{good}");
+        }
+        let named = NetworkRule::None.and(HostPattern::only("mirror", 443).expect("a pattern").into());
+        assert_eq!(named.to_string(), "mirror.");
+        assert!(permits("mirror.", "mirror", 443));
     }
 
     #[test]

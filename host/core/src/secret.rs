@@ -14,9 +14,21 @@ const SHORTEST: usize = 4;
 /// shorter ones would be found in ordinary text.
 const SHORTEST_LINE: usize = 12;
 
-/// The least that a line of a value of several lines holds to be looked for
-/// alone in files, and only the longest one: others are in many files.
+/// The least that the longest line of a value of several lines holds to be
+/// looked for alone, whatever it says.
 const TELLING_LINE: usize = 32;
+
+/// The least that a line in a block of base64 holds to be looked for alone,
+/// and how many letters and digits in a row, some of both, make any other line
+/// of a value of several lines worth it. What such files have in common
+/// (`[default]`, `"type": "service_account"`, `https://HOST/oauth2/auth`) has
+/// none so long; and of random ones, no eight are among as many bytes as a
+/// set-up may write: there are 2 * 10^14.
+const TELLING_WORD: usize = 8;
+
+/// What names blocks between dashes that are no secret, though they may stand
+/// beside one: the certificate of an authority is on every machine.
+const PUBLIC: [&str; 3] = ["CERTIFICATE", "PUBLIC", "PARAMETERS"];
 
 /// Characters of base64 that are looked for alone: who breaks it into lines
 /// puts 64 of them into each, or more.
@@ -55,8 +67,8 @@ impl Secret {
 
     /// The forms in which a value is found in a text: as it is, as JSON has
     /// it, in base64 wherever in a longer value it begins, also where that is
-    /// broken into lines, and URL-encoded; of several lines also the longest.
-    /// Those of most bytes come first. White space around the value does not
+    /// broken into lines, and URL-encoded; of several lines also each that is
+    /// not in other files of its kind. Those of most bytes come first. White space around the value does not
     /// count. None for values of fewer than 4 bytes.
     pub fn forms(&self) -> Vec<String> {
         // programs leave it out, and then the rest is the secret still
@@ -77,12 +89,61 @@ impl Secret {
             forms.insert(encoded.replace("%20", "+"));
             forms.insert(encoded);
         }
-        let longest = value.lines().map(str::trim).max_by_key(|line| line.len());
-        forms.extend(longest.filter(|line| line.len() >= TELLING_LINE).map(str::to_owned));
+        forms.extend(telling_lines(value).into_iter().flat_map(|line| [line.to_owned(), json(line)]));
         let mut forms: Vec<_> = forms.into_iter().collect();
         forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
         forms
     }
+}
+
+/// The lines that tell of this value alone: neither what stands around blocks
+/// of base64, nor their first lines, which say what kind of key follows and may
+/// be the same for all of that kind, nor what is public.
+fn telling_lines(value: &str) -> Vec<&str> {
+    let (mut first, mut longest, mut telling) = ("", "", Vec::new());
+    let (mut block, mut is_first) = (None, false);
+    let mut lines = value.lines().map(str::trim).peekable();
+    while let Some(line) = lines.next() {
+        if let Some(label) = boundary(line) {
+            is_first = label.starts_with("BEGIN");
+            block = is_first.then_some(label);
+            continue;
+        }
+        // one that is all there is of the block has the key in it
+        let begins_alike = is_first && lines.peek().is_some_and(|next| boundary(next).is_none());
+        is_first = false;
+        if block.is_some_and(|label| PUBLIC.iter().any(|public| label.contains(public))) {
+            continue;
+        }
+        let is_base64 = block.is_some() && line.len() >= TELLING_WORD && !line.contains([' ', ':']);
+        if begins_alike {
+            first = line;
+            continue;
+        }
+        if is_base64 || has_telling_word(line) {
+            telling.push(line);
+        }
+        if line.len() > longest.len() {
+            longest = line;
+        }
+    }
+    // better than nothing
+    let longest = if telling.is_empty() && longest.len() < TELLING_LINE { first } else { longest };
+    telling.extend(Some(longest).filter(|line| line.len() >= TELLING_LINE));
+    telling
+}
+
+/// What `-----BEGIN …-----` and the like say.
+fn boundary(line: &str) -> Option<&str> {
+    line.strip_prefix("-----")?.strip_suffix("-----")
+}
+
+fn has_telling_word(line: &str) -> bool {
+    let mut words = line.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| {
+        let digits = word.bytes().filter(u8::is_ascii_digit).count();
+        word.len() >= TELLING_WORD && digits > 0 && digits < word.len()
+    })
 }
 
 /// As a JSON string holds it.
@@ -188,6 +249,37 @@ mod tests {
         let found = |text: &str| key.forms().iter().any(|form| text.contains(form));
         assert!(found(&format!("key: |\n  -----BEGIN KEY-----\n  {telling}\n  abc\n")));
         assert!(!found("-----BEGIN KEY-----\nanother\n"));
+    }
+
+    #[test]
+    fn each_line_of_a_secret_is_found_that_is_in_no_other_file_of_its_kind() {
+        let found =
+            |secret: &str, text: &str| Secret::new(secret).forms().iter().any(|form| text.contains(form));
+        let alike = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW";
+        let (second, third) = ("QyNTUxOQAAACBx7rkHwLmkvqkkSx6GH9vHkPL1v3wzXx", "AAECAwQFBgcICQ==");
+        let public = "MIIFazCCA1OgAwIBAgIRAIIQz7DSQONZRGPgu2OCiwAwDQYJKoZIhvcNAQELBQAwTzEL";
+        let block =
+            |name: &str, lines: &str| format!("-----BEGIN {name}-----\n{lines}\n-----END {name}-----\n");
+        let key = block("OPENSSH PRIVATE KEY", &[alike, second, third].join("\n"));
+        let key = format!("{key}{}", block("CERTIFICATE", &[public, public, public].join("\n")));
+        assert!(found(&key, &format!("x: {second}\n")) && found(&key, &format!("  {third}\n")));
+        assert!(!found(&key, &block("OPENSSH PRIVATE KEY", alike)), "all such keys have it");
+        assert!(!found(&key, &block("CERTIFICATE", public)), "it is no secret");
+        assert!(found(&block("PRIVATE KEY", second), second), "it is all there is");
+        let account = "{\n  \"type\": \"service_account\",\n  \"key_id\": \"91ab27f00c3d4e\",\n  \
+                       \"token_uri\": \"https://oauth2.example.org/oauth2/v1/token\",\n  \
+                       \"key\": \"-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\\n\"\n}\n";
+        assert!(found(account, "\"key_id\": \"91ab27f00c3d4e\","));
+        assert!(
+            found(account, "{\"text\": \"  \\\"key_id\\\": \\\"91ab27f00c3d4e\\\",\"}"),
+            "in JSON within JSON"
+        );
+        let other = "{\n  \"type\": \"service_account\",\n  \"key_id\": \"another\",\n  \
+                     \"token_uri\": \"https://oauth2.example.org/oauth2/v1/token\",\n}\n";
+        assert!(!found(account, other), "another account's");
+        let netrc = "machine one.example\nlogin me\npassword hunter22abc\n";
+        assert!(found(netrc, "machine two.example\npassword hunter22abc\n"));
+        assert!(!found(netrc, "machine one.example\nlogin me\npassword other\n"));
     }
 
     #[test]

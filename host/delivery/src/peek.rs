@@ -66,7 +66,7 @@ impl Peek {
     /// A file of at most `max` bytes; none if there is no such file.
     ///
     /// # Errors
-    /// `TooLarge` beyond that, `Invalid` if it is a link.
+    /// `TooLarge` beyond that, `Invalid` if it is no file but a link or a folder.
     pub fn read(&self, path: &str, max: usize) -> Result<Option<Vec<u8>>, PortError> {
         let tree = self.repository.find_tree(self.tree).map_err(unreadable)?;
         let entry = match tree.get_path(path.as_ref()) {
@@ -75,7 +75,8 @@ impl Peek {
             Err(error) => return Err(unreadable(error)),
         };
         if entry.kind() != Some(ObjectType::Blob) {
-            return Ok(None);
+            let text = format!("{path} is a folder or a submodule; a file is read there");
+            return Err(PortError::new(ErrorCode::Invalid, text));
         }
         if entry.filemode() & KIND != FILE {
             return Err(PortError::new(

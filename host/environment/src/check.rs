@@ -23,6 +23,11 @@ const HEALTH_SECONDS: u64 = 3600;
 /// Minutes of one command of set-up.
 const SETUP_MINUTES: u64 = 24 * 60;
 
+/// Megabytes of memory at least: process 1, a shell and a command of it.
+const MEMORY_MB: u64 = 16;
+/// Processes and threads at least, those of process 1 among them.
+const PROCESSES: u64 = 16;
+
 /// Variables that the platform sets: with others, commands would find neither
 /// their home nor the way to the network, and nothing would say why.
 const RESERVED: [&str; 8] =
@@ -226,14 +231,40 @@ fn service_variables(key: &str, variables: &BTreeMap<String, String>) -> Result<
     })
 }
 
+/// Megabytes of memory.
+///
+/// # Errors
+/// If nothing could run with so few: what the least is.
+pub fn check_memory_mb(megabytes: u64) -> Result<(), String> {
+    at_least(megabytes, MEMORY_MB)
+}
+
+/// Processes and threads.
+///
+/// # Errors
+/// If nothing could run with so few: what the least is.
+pub fn check_processes(processes: u64) -> Result<(), String> {
+    at_least(processes, PROCESSES)
+}
+
+fn at_least(value: u64, least: u64) -> Result<(), String> {
+    match value < least {
+        true => Err(format!("{value} lets nothing run; at least {least}")),
+        false => Ok(()),
+    }
+}
+
 /// What commands may use up.
 pub(crate) fn limits(limits: &EnvironmentLimits) -> Result<(), Invalid> {
     let positive = |key: &str, value: Option<u64>| match value {
         Some(0) => Err(Invalid::new(format!("limits.{key}"), "0 lets nothing run")),
         _ => Ok(()),
     };
-    positive("memory_mb", limits.memory_mb)?;
-    positive("processes", limits.processes)?;
+    let least = |key: &str, value: Option<u64>, check: fn(u64) -> Result<(), String>| {
+        value.map_or(Ok(()), check).map_err(|reason| Invalid::new(format!("limits.{key}"), reason))
+    };
+    least("memory_mb", limits.memory_mb, check_memory_mb)?;
+    least("processes", limits.processes, check_processes)?;
     positive("setup_minutes", limits.setup_minutes)?;
     if limits.setup_minutes.is_some_and(|minutes| minutes > SETUP_MINUTES) {
         return Err(Invalid::new("limits.setup_minutes", format!("at most {SETUP_MINUTES}")));
@@ -255,12 +286,17 @@ pub(crate) fn test(test: &EnvironmentTest) -> Result<(), Invalid> {
         return Err(Invalid::new("test.command", format!("more than {COMMANDS} arguments")));
     }
     test.command.iter().try_for_each(|argument| text("test.command", argument))?;
-    match &test.format {
-        Some(format) if !FORMATS.contains(&format.as_str()) => {
-            let format = one_line(format, 60);
-            Err(Invalid::new("test.format", format!("`{format}` is none of {}", FORMATS.join(", "))))
-        }
-        _ => Ok(()),
+    test.format.as_deref().map_or(Ok(()), check_format).map_err(|reason| Invalid::new("test.format", reason))
+}
+
+/// How the output of tests is read.
+///
+/// # Errors
+/// If there is no such way: what is wrong, and what there is.
+pub fn check_format(format: &str) -> Result<(), String> {
+    match FORMATS.contains(&format) {
+        true => Ok(()),
+        false => Err(format!("`{}` is none of {}", one_line(format, 60), FORMATS.join(", "))),
     }
 }
 

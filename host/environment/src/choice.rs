@@ -3,6 +3,7 @@
 //! The first that says something holds, whole: the operator's, the repository's, what its manifests suggest. An image
 //! and the commands of set-up may be said beside it as well; [`Choice`] knows that order, and nobody else has to.
 
+use sortie_core::image::{ImageRegistries, UnwantedImage};
 use sortie_core::text::one_line;
 
 use crate::{Environment, Image, Origin};
@@ -53,6 +54,19 @@ pub enum Said<T> {
 pub struct NoSetUp {
     /// The environment.
     pub origin: Origin,
+}
+
+/// An environment asks for what only containers have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{origin} asks for {what}, which the built-in sandbox has not\nhint: `--workspace docker`, or `--env none` for what \
+     the repository's manifests suggest"
+)]
+pub struct NeedsContainer {
+    /// The environment.
+    pub origin: Origin,
+    /// What it asks for.
+    pub what: String,
 }
 
 /// What everybody says. Who says nothing is `None`.
@@ -128,6 +142,43 @@ impl Choice {
         own.or_else(|| self.image.clone())
     }
 
+    /// The images that the repository names: that of the container, if no operator's goes before it, and its services'.
+    pub fn images_of_repository(&self) -> Vec<String> {
+        if !self.environment.origin.is_repositorys() {
+            return Vec::new();
+        }
+        let own = match &self.environment.image {
+            Some(Image::Named(name)) if self.image.is_none() => Some(name.clone()),
+            _ => None,
+        };
+        own.into_iter().chain(self.environment.services.iter().map(|service| service.image.clone())).collect()
+    }
+
+    /// Whether the engine may be asked for what the repository names. What a Dockerfile names is told when it is read.
+    ///
+    /// # Errors
+    /// If an image is of a registry that is neither the engine's own nor one of these, or has no name.
+    pub fn check_images(&self, registries: &ImageRegistries) -> Result<(), UnwantedImage> {
+        self.images_of_repository().iter().try_for_each(|image| registries.check(image))
+    }
+
+    /// Whether the built-in sandbox has all that is asked for.
+    ///
+    /// # Errors
+    /// If it has not.
+    pub fn check_sandbox(&self) -> Result<(), NeedsContainer> {
+        let asked = [
+            (!self.environment.services.is_empty(), "services"),
+            (self.environment.setup_root, "set-up as root"),
+            (matches!(self.image(), Said::By(_, Image::Built(_))), "a Dockerfile"),
+        ];
+        let what: Vec<_> = asked.iter().filter(|(is_asked, _)| *is_asked).map(|(_, what)| *what).collect();
+        match what.is_empty() {
+            true => Ok(()),
+            false => Err(NeedsContainer { origin: self.environment.origin.clone(), what: what.join(", ") }),
+        }
+    }
+
     /// The command lines of set-up.
     ///
     /// # Errors
@@ -172,6 +223,8 @@ pub fn check_secrets(environment: &Environment, install: &Install) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use sortie_core::action::Service;
+
     use super::*;
     use crate::SecretSource;
 
@@ -210,6 +263,27 @@ mod tests {
         assert_eq!(image(Some(ours), None, Some("all")), ("ours".into(), Some("ours".into())));
         assert_eq!(image(Some(named("ci")), None, Some("all")), ("all".into(), trusted));
         assert_eq!(image(None, None, None), ("Nobody".into(), None));
+    }
+
+    #[test]
+    fn what_a_repository_names_comes_from_no_registry_that_nobody_listed() {
+        let service = |image: &str| Service { name: "db".into(), image: image.into(), ..Service::default() };
+        let with_service =
+            |environment: Environment| Environment { services: vec![service("a.b/db")], ..environment };
+        let names = |named: Option<Environment>, own: Option<Environment>, image: Option<&str>| {
+            let offers = Offers { named, own, image: image.map(str::to_owned), ..Offers::default() };
+            let choice = Choice::of(Offers { has_images: true, ..offers });
+            let is_checked = choice.check_images(&ImageRegistries::default()).is_ok();
+            assert_eq!(is_checked, choice.images_of_repository().is_empty(), "all of these name a registry");
+            choice.images_of_repository()
+        };
+        let theirs = || with_image("a.b/c", with_service(own()));
+        assert_eq!(names(None, Some(theirs()), None), ["a.b/c", "a.b/db"]);
+        assert_eq!(names(None, Some(theirs()), Some("a.b/all")), ["a.b/db"]);
+        let ours = with_image("a.b/ours", with_service(named("ci")));
+        assert_eq!(names(Some(ours), Some(theirs()), None), [""; 0]);
+        let origin = Origin::Devcontainer(".devcontainer.json".into());
+        assert_eq!(names(None, Some(Environment { origin, ..theirs() }), None), ["a.b/c", "a.b/db"]);
     }
 
     #[test]

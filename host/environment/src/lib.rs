@@ -19,8 +19,8 @@ use serde::Deserialize;
 use sortie_core::action::{ImageBuild, Service};
 use sortie_core::network::NetworkRule;
 
-pub use check::Invalid;
-pub use choice::{Choice, Install, NoSetUp, Offers, Said, Source, check_secrets};
+pub use check::{Invalid, check_format, check_memory_mb, check_processes};
+pub use choice::{Choice, Install, NeedsContainer, NoSetUp, Offers, Said, Source, check_secrets};
 pub use detect::{Detected, PYTEST, Step, detect, is_python, is_requirements};
 pub use devcontainer::{DEVCONTAINER_BYTES, DEVCONTAINERS, devcontainer};
 pub use table::{OperatorTable, RepositoryTable, Table, WantedSecrets};

@@ -33,6 +33,8 @@ pub(crate) struct Decided {
     pub(crate) image: Option<String>,
     /// The image of what must not depend on the repository's choice.
     pub(crate) trusted_image: Option<String>,
+    /// Images that the repository named: its services' among them.
+    pub(crate) images_of_repository: Vec<String>,
     pub(crate) build: Option<ImageBuild>,
     pub(crate) setup: Vec<SetUpCommand>,
     pub(crate) maintenance: Vec<String>,
@@ -61,6 +63,12 @@ impl TaskRun {
         for notice in &choice.notices {
             self.warn(notice.clone());
         }
+        if self.plan.backend == SANDBOX {
+            choice.check_sandbox()?;
+        } else {
+            choice.check_images(&self.plan.image_registries)?;
+        }
+        let images_of_repository = choice.images_of_repository();
         self.warn_of_unbound(&choice.environment);
         let setup = self.set_up_commands(&choice).await?;
         let (image, build) = match choice.image() {
@@ -80,6 +88,7 @@ impl TaskRun {
             name: environment.origin.to_string(),
             image,
             trusted_image,
+            images_of_repository,
             build,
             setup,
             maintenance: environment.maintenance,

@@ -313,12 +313,17 @@ fn lock(folder: &Path, id: &TaskId) -> Result<File, FolderError> {
         .mode(0o600)
         .open(&path)
         .map_err(|source| failed("open", &path, source))?;
+    lock_open(file, &path, id)
+}
+
+/// Locks a file that was found at this path.
+fn lock_open(file: File, path: &Path, id: &TaskId) -> Result<File, FolderError> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         // somebody may have removed the folder between the two
-        Ok(()) if !is_at(&file, &path) => Err(FolderError::None(id.clone())),
+        Ok(()) if !is_at(&file, path) => Err(FolderError::None(id.clone())),
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(FolderError::Taken(id.clone())),
-        Err(error) => Err(failed("lock", &path, error.into())),
+        Err(error) => Err(failed("lock", path, error.into())),
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
@@ -39,7 +38,8 @@ struct Inner {
     /// Held from taking the pending events until they are on the disk, so that
     /// groups reach the disk in order.
     writing: Mutex<()>,
-    broken: AtomicBool,
+    /// Why a write failed: nothing is written after it.
+    broken: OnceLock<String>,
     refused: Mutex<Vec<RefusedAction>>,
     /// Masked in what commands have a part in.
     secrets: OnceLock<Vec<Secret>>,
@@ -70,7 +70,7 @@ impl TaskJournal {
             listener,
             pending: Mutex::new(pending),
             writing: Mutex::new(()),
-            broken: AtomicBool::new(false),
+            broken: OnceLock::new(),
             refused: Mutex::new(Vec::new()),
             secrets: OnceLock::new(),
         })))
@@ -111,8 +111,8 @@ impl Inner {
 
     fn write(&self, outcome: Option<Outcome>) -> Result<(), JournalError> {
         let _writing = unpoisoned(&self.writing);
-        if self.broken.load(Ordering::Acquire) {
-            return Err(JournalError("an earlier write failed".into()));
+        if let Some(earlier) = self.earlier_failure() {
+            return Err(JournalError(earlier));
         }
         let events = std::mem::take(&mut unpoisoned(&self.pending).events);
         let written = match outcome {
@@ -121,9 +121,16 @@ impl Inner {
             None => self.store.add_events(&self.task, &events),
         };
         written.map_err(|error| {
-            self.broken.store(true, Ordering::Release);
-            JournalError(error.to_string())
+            let error = error.to_string();
+            // nobody was before: writes wait for each other
+            drop(self.broken.set(error.clone()));
+            JournalError(error)
         })
+    }
+
+    /// What to say instead of writing. Whoever asks may be the one whose error is shown, so it tells of the first.
+    fn earlier_failure(&self) -> Option<String> {
+        self.broken.get().map(|first| format!("an earlier write failed: {first}"))
     }
 
     fn note_decision(&self, event: &Event) {
@@ -231,8 +238,8 @@ fn mask(secret: &Secret, event: &mut Event) {
 /// The audit log is the journal.
 impl Audit for TaskJournal {
     fn record(&self, decision: Event) -> Result<(), AuditError> {
-        if self.0.broken.load(Ordering::Acquire) {
-            return Err(AuditError("an earlier write failed".into()));
+        if let Some(earlier) = self.0.earlier_failure() {
+            return Err(AuditError(earlier));
         }
         let leaves = matches!(
             decision,
@@ -257,4 +264,48 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, JournalError> + Send + 'static,
 ) -> Result<T, JournalError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| JournalError(error.to_string()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::TaskRecord;
+
+    #[tokio::test]
+    async fn once_a_write_failed_each_later_one_says_why_the_first_did() {
+        let home = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(Store::open(home.path()).expect("opens"));
+        let id: TaskId = "task-7k2m9q".parse().expect("an id");
+        let record = TaskRecord {
+            id: id.clone(),
+            created_at: "2026-01-01T00:00:00Z".into(),
+            prompt: "mend it".into(),
+            repository: "/r".into(),
+            branch: "sortie/a".into(),
+            model: "puppet/puppet-1".into(),
+            outcome: None,
+        };
+        store.add_task(&record).expect("is added");
+        let journal = TaskJournal::new(store, id, home.path().to_owned(), Box::new(|_| {})).expect("is made");
+        let warning = || Event::Warning { text: "x".into() };
+        journal.append(warning());
+        journal.commit().await.expect("is written");
+        let other = rusqlite::Connection::open(home.path().join("journal.db")).expect("opens");
+        other.execute_batch("ALTER TABLE events RENAME TO elsewhere").expect("is renamed");
+        journal.append(warning());
+        let first = journal.commit().await.expect_err("there is no table").to_string();
+        assert!(first.contains("no such table"), "{first}");
+        // what comes after what was lost is not written, though it could be
+        other.execute_batch("ALTER TABLE elsewhere RENAME TO events").expect("is renamed");
+        let why = |error: &dyn std::fmt::Display| {
+            let error = error.to_string();
+            assert!(
+                error.contains("an earlier write failed: ") && error.contains("no such table"),
+                "{error}"
+            );
+        };
+        why(&journal.commit().await.expect_err("one failed"));
+        why(&journal.record(warning()).expect_err("one failed"));
+        why(&journal.end(warning(), Outcome::Done).await.expect_err("one failed"));
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use sortie_agent::Limits;
 use sortie_core::Actor;
-use sortie_core::action::{RepositoryFetch, TaskSubmit};
+use sortie_core::action::{Push, RepositoryFetch, TaskSubmit};
 use sortie_core::event::Event;
 use sortie_policy::ports::{PortError, Tools, Workspace};
 
@@ -90,6 +90,23 @@ impl TaskRun {
         };
         // the task is in our hands already: the permission itself is all that is wanted
         drop(self.gate.permit(&Actor::User, submit).await?);
+        self.foresee_push().await
+    }
+
+    /// Has the gate refuse now what it would refuse once all the work is done.
+    async fn foresee_push(&self) -> Result<(), RunError> {
+        if !self.plan.push || self.plan.may_push {
+            return Ok(());
+        }
+        let push = Push {
+            remote: self.plan.repository.clone(),
+            reference: format!("refs/heads/{}", self.plan.branch),
+            // neither is there yet, and neither would change anything
+            commit: "0".repeat(40),
+            changes: Vec::new(),
+        };
+        // nothing is pushed with this one
+        drop(self.gate.permit(&Actor::Host, push).await?);
         Ok(())
     }
 

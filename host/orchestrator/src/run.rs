@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use sortie_agent::{Agent, AgentError, Ended, Journal, JournalError, Limits, Meter};
 use sortie_core::event::{Event, LeftRunning, Report, SetUpState, TestReport};
+use sortie_core::image::{ImageRegistries, UnwantedImage};
 use sortie_core::secret::Secret;
 use sortie_core::{Outcome, Phase, TaskId};
-use sortie_environment::{Environment, Install, NoSetUp};
+use sortie_environment::{Environment, Install, NeedsContainer, NoSetUp};
 use sortie_policy::ports::{
     ErrorCode, Files, Model, NetworkMeter, PortError, Repository, Tools, Workspace, Workspaces,
 };
@@ -43,6 +44,8 @@ pub struct Plan {
     pub backend: String,
     /// The image of a container.
     pub image: Option<String>,
+    /// Where the repository may name images from, beside the engine's own registry.
+    pub image_registries: ImageRegistries,
     /// How dependencies are installed, where no environment says it.
     pub install: Install,
     /// The environment that the operator named for this task.
@@ -57,6 +60,9 @@ pub struct Plan {
     pub limits: Limits,
     /// Whether the branch is pushed at the end.
     pub push: bool,
+    /// Whether a policy might allow that push. Where it is certain that none
+    /// will, the gate is asked before any work.
+    pub may_push: bool,
     /// Whether work tree and home stay in place after the end.
     pub keep: bool,
     /// How far it goes.
@@ -165,6 +171,12 @@ pub enum RunError {
     /// Nobody but the repository says what would be given an operator's secrets.
     #[error(transparent)]
     NoSetUp(#[from] NoSetUp),
+    /// The sandbox has not what the environment asks for.
+    #[error(transparent)]
+    NeedsContainer(#[from] NeedsContainer),
+    /// The repository names an image that it may not.
+    #[error(transparent)]
+    UnwantedImage(#[from] UnwantedImage),
     /// Set-up left a secret where the agent would find it.
     #[error(
         "set-up left the secret `{name}` in {shown}: the agent would find it there\nhint: remove it at the end of \

@@ -131,6 +131,7 @@ impl TaskRun {
             home: self.folder.home(),
             variables: decided.variables.clone(),
             secrets: Vec::new(),
+            images_of_repository: decided.images_of_repository.clone(),
             limits: decided.limits,
         }
     }

@@ -266,7 +266,8 @@ impl Store {
     /// # Errors
     /// If the database fails.
     pub fn last_at(&self, id: &TaskId) -> Result<Option<SystemTime>, StoreError> {
-        let query = "SELECT coalesce((SELECT at FROM events WHERE task = ?1 ORDER BY seq DESC LIMIT 1), created_at)
+        let query =
+            "SELECT coalesce((SELECT at FROM events WHERE task = ?1 ORDER BY seq DESC LIMIT 1), created_at)
             FROM tasks WHERE id = ?1";
         let at: Option<String> = self
             .lock()
@@ -274,7 +275,8 @@ impl Store {
             .optional()
             .map_err(|e| self.failed(e))?;
         // what is no time happened now: nothing goes for want of one
-        let time = |at: String| at.parse::<jiff::Timestamp>().map_or_else(|_| SystemTime::now(), SystemTime::from);
+        let time =
+            |at: String| at.parse::<jiff::Timestamp>().map_or_else(|_| SystemTime::now(), SystemTime::from);
         Ok(at.map(time))
     }
 

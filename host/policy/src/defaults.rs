@@ -1,5 +1,7 @@
 //! What holds where every policy abstains.
 
+use std::net::IpAddr;
+
 use sortie_core::action::{Action, ActionKind};
 use sortie_core::network::{Contact, HostPattern, HostRule, NetworkRule};
 use sortie_core::{Facts, Phase};
@@ -63,12 +65,15 @@ impl Defaults {
             return None;
         }
         // the host's name is the workspace's choice: as a rule, it must allow that host and no more
+        let meaning = if is_loopback(contact.host()) { LOOPBACK } else { "" };
         let remedy = allowing(rule, &contact).map(|host| {
             let rule = rule.and(host);
             match facts.phase {
-                Phase::Prepare => format!("`network.setup = \"{rule}\"` in the settings would allow it"),
+                Phase::Prepare => {
+                    format!("`network.setup = \"{rule}\"` in the settings would allow it{meaning}")
+                }
                 _ => format!(
-                    "`network.agent = \"{rule}\"` in the settings, or `--network {rule}`, would allow it"
+                    "`network.agent = \"{rule}\"` in the settings, or `--network {rule}`, would allow it{meaning}"
                 ),
             }
         });
@@ -84,11 +89,30 @@ impl Defaults {
 }
 
 /// What a rule would have to name as well, and no more.
+/// Nothing for an address where a cloud hands out the machine's credentials.
 fn allowing(rule: &NetworkRule, contact: &Contact) -> Option<HostRule> {
+    if contact.host().parse().is_ok_and(is_link_local) {
+        return None;
+    }
     let host = HostRule::from(HostPattern::only(contact.host(), contact.port())?);
     match contact.method() {
         Some(method) if rule.objects_to_method(contact) => host.by(method),
         _ => Some(host),
+    }
+}
+
+/// What it means to let a workspace there.
+const LOOPBACK: &str = ", and with it whatever listens there on this machine, not in the workspace";
+
+fn is_loopback(host: &str) -> bool {
+    let is_address = |address: IpAddr| address.to_canonical().is_loopback();
+    host == "localhost" || host.parse().is_ok_and(is_address)
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
     }
 }
 

@@ -104,7 +104,12 @@ async fn the_remedy_for_a_refused_connection_allows_that_host_beside_what_was_al
         let remedy = remedy(host, port).await.expect("a remedy");
         assert!(remedy.contains(shown), "{shown}: {remedy}");
     }
-    for host in ["*.net", "a.net,all", "a.net\n--network all"] {
+    for (host, is_told) in [("127.0.0.1", true), ("::1", true), ("localhost", true), ("10.0.0.1", false)] {
+        let remedy = remedy(host, 443).await.expect("a remedy");
+        assert_eq!(remedy.contains("whatever listens there on this machine"), is_told, "{remedy}");
+    }
+    // nor is anybody told how to let a workspace at a cloud's credentials
+    for host in ["*.net", "a.net,all", "a.net\n--network all", "169.254.169.254", "fe80::1"] {
         assert_eq!(remedy(host, 443).await, None, "{host}");
     }
 }

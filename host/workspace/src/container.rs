@@ -33,6 +33,7 @@ mod fake;
 mod find;
 mod folder;
 mod image;
+mod named;
 mod reclaim;
 mod search;
 mod services;
@@ -54,11 +55,12 @@ use crate::client::Client;
 use crate::counters::Counters;
 use crate::sandbox::{Enforced, base_variables, counters_of, filter_file};
 
-pub use build::{BUILD_LABEL, BuildConfig};
+pub use build::{BUILD_LABEL, BuildConfig, images_of_dockerfile};
 pub use commit::{SNAPSHOT_LABEL, Snapshot};
 pub use config::{ContainerConfig, Tell};
 pub use engine::{About, Engine, EngineKind};
 pub use error::{ContainerError, EngineError};
+pub use named::NamedBy;
 
 use call::called;
 use error::step;

@@ -14,6 +14,7 @@
 //! told so. The thread then looks after the free space alone.
 
 mod guard;
+mod levels;
 mod quota;
 mod space;
 mod usage;

@@ -171,6 +171,27 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_has_no_extended_attributes() {
+        use rustix::fs::{XattrFlags, listxattr_query, setxattr};
+        let ground = tempfile::tempdir().expect("a folder");
+        let (source, copy) = (ground.path().join("a"), ground.path().join("b"));
+        fs::create_dir_all(source.join("folder")).expect("is made");
+        fs::write(source.join("file"), "x").expect("is written");
+        for path in ["", "folder", "file"] {
+            match setxattr(source.join(path), "user.origin", b"needle", XattrFlags::empty()) {
+                Err(rustix::io::Errno::OPNOTSUPP) => {
+                    return eprintln!("not tested: this file system has no extended attributes");
+                }
+                set => set.expect("is set"),
+            }
+        }
+        forked(&source, &copy).expect("is copied");
+        let attributes = |path: PathBuf| listxattr_query(path).expect("are listed");
+        assert_ne!(attributes(source.join("file")), 0);
+        assert_eq!(["", "folder", "file"].map(|path| attributes(copy.join(path))), [0; 3]);
+    }
+
+    #[test]
     fn a_source_that_is_a_link_a_copy_that_exists_and_too_many_bytes_are_refused() {
         let ground = tempfile::tempdir().expect("a folder");
         let (source, copy) = (ground.path().join("a"), ground.path().join("b"));

@@ -27,6 +27,7 @@
 //! It never decides what may happen: that is the gate's part. Nothing here runs a command outside of a sandbox.
 
 pub mod archive;
+mod attributes;
 pub mod client;
 pub mod commands;
 pub mod container;

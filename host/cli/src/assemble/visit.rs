@@ -69,6 +69,10 @@ pub(crate) async fn enter(places: &Places, visit: Visit<'_>) -> anyhow::Result<E
         print::tell(format_args!("the repository's own settings do not hold here: {error}"));
     });
     let environment = settings.environment.clone().or_else(|| adopted.ok()?.environment).unwrap_or_default();
+    let images_of_repository = match environment.origin.is_repositorys() {
+        true => environment.services.iter().map(|service| service.image.clone()).collect(),
+        false => Vec::new(),
+    };
     let workspaces = ground.backends(&guarded, places);
     let mut create = WorkspaceCreate {
         backend,
@@ -83,6 +87,7 @@ pub(crate) async fn enter(places: &Places, visit: Visit<'_>) -> anyhow::Result<E
         work_tree: folder.work_tree(),
         home: folder.home(),
         variables: environment.variables.into_iter().collect(),
+        images_of_repository,
         ..WorkspaceSpec::default()
     };
     let Guarded { gate, journal, .. } = guarded;

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
+use sortie_core::TaskId;
 use sortie_core::text::strip_escapes;
 use sortie_orchestrator::{Store, TaskFolder};
 use sortie_workspace::archive::Archives;

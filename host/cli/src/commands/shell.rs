@@ -23,6 +23,7 @@ use crate::assemble::{Entered, Visit, enter};
 use crate::exit::{Exit, Failure};
 use crate::home::Places;
 use crate::print;
+use crate::signals::Hangup;
 
 /// Bytes of input that are passed on at a time. A pipe takes as few as these
 /// whole or not at all, so that they can be offered again; a terminal takes
@@ -118,6 +119,7 @@ pub(super) async fn run_in(
             image: arguments.image.clone().or(made_of.image),
             network: arguments.network,
             env: arguments.env,
+            accept: arguments.accept,
             ..TaskArguments::default()
         },
         approver: approver::for_this_process(None, CancellationToken::new()),
@@ -400,7 +402,7 @@ struct Signals {
 struct Ends {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    hangup: Hangup,
 }
 
 impl Signals {
@@ -408,7 +410,7 @@ impl Signals {
         let ends = Ends {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: Hangup::watch()?,
         };
         Ok(Self { window: signal(SignalKind::window_change())?, ends })
     }
@@ -419,7 +421,7 @@ impl Ends {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            () = self.hangup.next() => {}
         }
     }
 }

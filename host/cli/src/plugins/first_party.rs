@@ -151,16 +151,26 @@ pub(crate) fn change(
 /// for what is compiled into workspaces.
 pub(crate) fn rules_in_force(wanted: &[Wanted]) -> Vec<Value> {
     let specs = wanted.iter().map(|wanted| &wanted.spec);
-    let specs = specs.filter(|spec| spec.origin == ORIGIN && [RULES, USER_RULES].contains(&spec.id.as_str()));
-    specs.flat_map(|spec| in_force(&spec.settings)).collect()
+    specs.filter(|spec| is_rules(spec)).flat_map(|spec| in_force(&spec.settings)).collect()
+}
+
+/// Whether this is one of the policies `rules` and `user-rules`.
+pub(super) fn is_rules(spec: &PluginSpec) -> bool {
+    spec.origin == ORIGIN && [RULES, USER_RULES].contains(&spec.id.as_str())
 }
 
 fn in_force(settings: &Value) -> Vec<Value> {
+    let mut rules = default_rules_of(settings);
+    rules.extend(settings["rule"].as_array().into_iter().flatten().cloned());
+    rules
+}
+
+/// The first-party rules that hold by these settings.
+pub(super) fn default_rules_of(settings: &Value) -> Vec<Value> {
     let mut rules = if settings["default_rules"] == false { Vec::new() } else { default_rules() };
     if let Some(disabled) = settings["disable"].as_array() {
         rules.retain(|rule| !disabled.contains(&rule["name"]));
     }
-    rules.extend(settings["rule"].as_array().into_iter().flatten().cloned());
     rules
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+use sortie_core::image::ImageRegistries;
 use sortie_core::network::{HostPattern, NetworkRule};
-use sortie_environment::OperatorTable;
+use sortie_environment::{OperatorTable, check_format, check_memory_mb, check_processes};
 use sortie_plugin_host::Grants;
 
 use crate::exit::Failure;
@@ -107,8 +108,10 @@ pub(crate) struct WorkspaceSettings {
     /// The image of containers, by name or digest.
     pub(crate) image: Option<String>,
     /// Megabytes (2^20 bytes) of memory.
+    #[serde(deserialize_with = "memory_mb")]
     pub(crate) memory_mb: Option<u64>,
     /// Processes and threads.
+    #[serde(deserialize_with = "processes")]
     pub(crate) processes: Option<u64>,
     /// Processors, such as 1.5.
     pub(crate) cpus: Option<f64>,
@@ -119,6 +122,9 @@ pub(crate) struct WorkspaceSettings {
     /// Limits to do without where nobody can keep them, by the names that
     /// `sortie doctor` gives.
     pub(crate) accept: Vec<String>,
+    /// Registries, as `host` or `host:port`, that the engine may pull images
+    /// from which a repository names, beside its own.
+    pub(crate) image_registries: ImageRegistries,
 }
 
 /// `[snapshots]`
@@ -186,6 +192,26 @@ pub(crate) struct AuthorSettings {
     pub(crate) email: Option<String>,
 }
 
+fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let format = String::deserialize(deserializer)?;
+    check_format(&format).map_err(|reason| D::Error::custom(format!("test.format: {reason}")))?;
+    Ok(Some(format))
+}
+
+fn memory_mb<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let megabytes = u64::deserialize(deserializer)?;
+    check_memory_mb(megabytes)
+        .map_err(|reason| D::Error::custom(format!("workspace.memory_mb: {reason}")))?;
+    Ok(Some(megabytes))
+}
+
+fn processes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let processes = u64::deserialize(deserializer)?;
+    check_processes(processes)
+        .map_err(|reason| D::Error::custom(format!("workspace.processes: {reason}")))?;
+    Ok(Some(processes))
+}
+
 /// `[test]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
@@ -193,6 +219,7 @@ pub(crate) struct TestSettings {
     /// Program and arguments.
     pub(crate) command: Vec<String>,
     /// How its output is read; see the tool `run_tests`.
+    #[serde(deserialize_with = "format")]
     pub(crate) format: Option<String>,
 }
 

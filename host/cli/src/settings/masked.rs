@@ -43,6 +43,7 @@ pub(crate) fn shown(settings: &Resolved, wanted: &[Wanted]) -> Value {
             "disk_mb": settings.workspace.disk_mb,
             "disk_free_mb": settings.workspace.disk_free_mb,
             "accept": settings.workspace.accept,
+            "image_registries": settings.workspace.image_registries,
         },
         "push": settings.push,
         "plugins": plugins.collect::<Vec<_>>(),

@@ -127,9 +127,14 @@ mod tests {
 
     #[test]
     fn a_repository_cannot_set_what_only_an_operator_may() {
-        for text in
-            ["[[plugin]]\nid = \"x\"", "default_rules = false", "model = \"a/b\"", "[network]\ntrusted = []"]
-        {
+        for text in [
+            "[[plugin]]\nid = \"x\"",
+            "default_rules = false",
+            "model = \"a/b\"",
+            "[network]\ntrusted = []",
+            "[workspace]\nimage_registries = [\"a\"]",
+            "[environment]\nimage_registries = [\"a\"]",
+        ] {
             assert!(RepositorySettings::parse(text).is_err(), "{text}");
         }
         let binds = "[environment.secrets]\nTOKEN = { env = \"HOME\" }\n";

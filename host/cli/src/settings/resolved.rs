@@ -190,6 +190,7 @@ fn workspace(
         disk_mb: user.disk_mb.or(organisation.disk_mb),
         disk_free_mb: user.disk_free_mb.or(organisation.disk_free_mb),
         accept: accept(&[&arguments.accept, &user.accept, &organisation.accept])?,
+        image_registries: organisation.image_registries.clone().and(user.image_registries.clone()),
     })
 }
 
@@ -281,6 +282,18 @@ mod tests {
 
     fn file(text: &str) -> SettingsFile {
         parse(text, "config.toml").expect("settings")
+    }
+
+    #[test]
+    fn registries_that_a_repository_may_name_are_those_of_both_files() {
+        let of = |host: &str| format!("[workspace]\nimage_registries = [\"{host}\"]\n");
+        let arguments = TaskArguments { model: Some("scripted:x".into()), ..TaskArguments::default() };
+        let resolved = resolve(&arguments, &file(&of("a.b")), &file(&of("c:5000"))).expect("resolves");
+        let registries = resolved.workspace.image_registries;
+        let is_listed = |image: &str| registries.check(image).is_ok();
+        assert!(is_listed("a.b/x") && is_listed("c:5000/x") && !is_listed("d.e/x"));
+        let error = parse::<SettingsFile>(&of("https://a.b"), "c").expect_err("it is none");
+        assert!(error.starts_with("c:2: ") && error.contains("write `host` or `host:port`"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde_json::Value;
+use sortie_core::text::one_line;
 
 /// Paths of one work tree that are looked at; of those beyond, nobody would
 /// know whether a rule is about them.
@@ -80,7 +81,14 @@ impl PathRules {
         let mut folders = vec![PathBuf::new()];
         let mut seen = 0;
         while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(root.join(&folder))? {
+            let unreadable = |error: io::Error| {
+                let text = format!(
+                    "cannot look for what path rules match in `{}`: {error}\nhint: what set-up makes must be readable",
+                    one_line(&folder.to_string_lossy(), 200)
+                );
+                io::Error::new(error.kind(), text)
+            };
+            for entry in std::fs::read_dir(root.join(&folder)).map_err(unreadable)? {
                 let entry = entry?;
                 let kind = entry.file_type()?;
                 let path = folder.join(entry.file_name());

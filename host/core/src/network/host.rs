@@ -27,6 +27,11 @@ impl HostPattern {
         format!("{bracketed}{port}").parse().ok().filter(|pattern: &Self| !pattern.subdomains)
     }
 
+    /// Whether it is a single name that nobody takes for a host by itself.
+    fn is_word(&self) -> bool {
+        !self.subdomains && !self.host.contains('.') && self.host != "localhost"
+    }
+
     /// Whether this pattern stands for the host and port.
     pub fn matches(&self, host: &str, port: u16) -> bool {
         let host = canonical_host(host);
@@ -49,7 +54,7 @@ impl FromStr for HostPattern {
     type Err = InvalidRule;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidRule(crate::text::one_line(text, 100));
+        let invalid = || InvalidRule::Malformed(crate::text::one_line(text, 100));
         let (rest, subdomains) = match text.strip_prefix("*.") {
             Some(rest) => (rest, true),
             None => (text, false),
@@ -96,8 +101,8 @@ impl fmt::Display for HostPattern {
         }
         match self.host.as_str() {
             address if address.contains(':') => write!(f, "[{address}]")?,
-            // in a rule, these words are not hosts: the dot makes them hosts again
-            word if is_reserved(word) => write!(f, "{word}.")?,
+            // in a rule, a word is no host: the dot makes it one again
+            word if is_reserved(word) || (self.port.is_none() && self.is_word()) => write!(f, "{word}.")?,
             host => f.write_str(host)?,
         }
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))

@@ -99,9 +99,9 @@ impl FromStr for HostRule {
         };
         let methods: Vec<_> = methods.split('+').collect();
         if is_reserved(host) || !methods.iter().all(|method| is_method(method)) {
-            return Err(InvalidRule(crate::text::one_line(text, 100)));
+            return Err(InvalidRule::Malformed(crate::text::one_line(text, 100)));
         }
-        let pattern = host.parse().map_err(|_| InvalidRule(crate::text::one_line(text, 100)))?;
+        let pattern = host.parse().map_err(|_| InvalidRule::Malformed(crate::text::one_line(text, 100)))?;
         Ok(Self { pattern, methods: methods.into_iter().map(str::to_owned).collect() })
     }
 }

@@ -87,7 +87,8 @@ fn is_going(path: &Path) -> bool {
 }
 
 fn is_stale(home: &Path, store: &Store, id: &TaskId, age: Duration, now: SystemTime) -> bool {
-    let for_longer_than = |age: Duration, since: SystemTime| now.duration_since(since).is_ok_and(|past| past > age);
+    let for_longer_than =
+        |age: Duration, since: SystemTime| now.duration_since(since).is_ok_and(|past| past > age);
     match store.last_at(id) {
         Ok(Some(at)) => for_longer_than(age, at),
         Ok(None) => {
@@ -105,8 +106,10 @@ fn is_stale(home: &Path, store: &Store, id: &TaskId, age: Duration, now: SystemT
 /// Whether there is nothing in a task's folder but what each begins with.
 fn is_empty(folder: &Path) -> bool {
     let names = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_lock_or_empty = |path: PathBuf| path.file_name().is_some_and(|name| name == "lock") || {
-        path.is_dir() && names(path).next().is_none()
+    let is_lock_or_empty = |path: PathBuf| {
+        path.file_name().is_some_and(|name| name == "lock") || {
+            path.is_dir() && names(path).next().is_none()
+        }
     };
     names(folder.to_owned()).all(|entry| is_lock_or_empty(entry.path()))
 }
@@ -115,6 +118,7 @@ fn is_empty(folder: &Path) -> bool {
 mod tests {
     use sortie_core::Outcome;
 
+    use super::super::lock_open;
     use super::super::tests::made;
     use super::*;
     use crate::store::{StoredEvent, TaskRecord};
@@ -126,7 +130,8 @@ mod tests {
         let text = String::new;
         let (prompt, repository, branch, model) = (text(), text(), text(), text());
         let created_at = "2020-01-01T00:00:00Z".into();
-        let task = TaskRecord { id: id.clone(), created_at, prompt, repository, branch, model, outcome: None };
+        let task =
+            TaskRecord { id: id.clone(), created_at, prompt, repository, branch, model, outcome: None };
         store.add_task(&task).expect("is added");
         let event = StoredEvent { seq: 1, at: at.into(), body: "{}".into() };
         store.end_task(id, Outcome::Done, &[event]).expect("is noted");
@@ -205,12 +210,16 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let (id, _) = made(home.path());
         let path = TaskFolder::place(home.path(), &id).join("lock");
-        let before = File::open(&path).expect("opens");
-        assert!(super::super::is_at(&before, &path));
+        let open = || File::open(&path).expect("opens");
+        let (still, before) = (open(), open());
+        lock_open(still, &path, &id).expect("it is there");
         TaskFolder::remove(home.path(), &id).expect("is removed");
-        assert!(!super::super::is_at(&before, &path));
-        let (again, _) = made(home.path());
-        assert_eq!(again, id);
-        assert!(!super::super::is_at(&before, &path));
+        assert!(matches!(
+            lock_open(before.try_clone().expect("is cloned"), &path, &id),
+            Err(FolderError::None(_))
+        ));
+        // nor is it that of one that was made since
+        made(home.path());
+        assert!(matches!(lock_open(before, &path, &id), Err(FolderError::None(_))));
     }
 }

@@ -242,6 +242,38 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_is_over_loses_its_repository_first_and_with_it_what_a_killed_process_did_not_remove() {
+        for step in 0..4 {
+            let home = tempfile::tempdir().expect("a folder");
+            let (id, owner) = made(home.path());
+            let task = TaskFolder::open(home.path(), &id, owner).expect("opens");
+            fs::create_dir_all(task.repository().join("objects")).expect("is made");
+            let [work_tree, own_home] = task.going();
+            let moves = [
+                (task.repository(), task.repository_going()),
+                (task.work_tree(), work_tree),
+                (task.home(), own_home),
+            ];
+            for (part, going) in moves.iter().take(step) {
+                fs::rename(part, going).expect("is moved");
+            }
+            let path = task.path().to_owned();
+            if step == 0 {
+                task.remove_all_but_records().expect("is removed");
+                drop(task);
+            } else {
+                killed(task);
+                assert_eq!(TaskFolder::sweep(home.path()), 1);
+            }
+            let names =
+                fs::read_dir(path).expect("is read").map(|entry| entry.expect("an entry").file_name());
+            let mut names: Vec<_> = names.collect();
+            names.sort();
+            assert_eq!(names, ["blobs", "lock"], "after {step} steps");
+        }
+    }
+
+    #[test]
     fn a_borrowed_work_tree_goes_with_whoever_borrowed_it() {
         let home = tempfile::tempdir().expect("a folder");
         let (id, owner) = made(home.path());

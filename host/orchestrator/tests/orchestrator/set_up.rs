@@ -35,6 +35,20 @@ async fn package_managers_are_asked_in_no_image_of_the_repositorys_choice() {
 }
 
 #[tokio::test]
+async fn no_engine_is_asked_for_an_image_of_a_registry_that_nobody_listed() {
+    let elsewhere = |backend| {
+        let Ways { environment, .. } = described();
+        let image = Some(Image::Named("127.0.0.1:1/theirs".into()));
+        let environment = environment.map(|environment| Environment { image, ..environment });
+        Ways { backend, environment, ..described() }
+    };
+    let world = run_with(elsewhere("docker")).await;
+    assert_eq!(outcome(&world), Outcome::Failed);
+    assert!(world.created().is_empty() && world.effects() == ["fetch", "archive"], "{:?}", world.effects());
+    assert_eq!(outcome(&run_with(elsewhere("sandbox")).await), Outcome::Done, "it has no images");
+}
+
+#[tokio::test]
 async fn the_sandbox_is_made_of_no_image_whoever_names_one() {
     let world = run_with(Ways { backend: "sandbox", wants_registries: true, ..described() }).await;
     assert_eq!(outcome(&world), Outcome::Done);

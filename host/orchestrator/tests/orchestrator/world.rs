@@ -540,6 +540,7 @@ async fn run_in(home: Arc<TempDir>, id: &str, ways: Ways) -> World {
         branch: "sortie/a".into(),
         backend: ways.backend.into(),
         image: None,
+        image_registries: Default::default(),
         install: Install::Skip,
         environment: None,
         secrets: Vec::new(),
@@ -547,6 +548,7 @@ async fn run_in(home: Arc<TempDir>, id: &str, ways: Ways) -> World {
         snapshot_rules: SnapshotRules::default(),
         limits: Limits::default(),
         push: true,
+        may_push: true,
         keep: ways.keep,
         until: Until::Delivered,
     };

@@ -60,6 +60,8 @@ pub struct WorkspaceSpec {
     pub variables: Vec<(String, String)>,
     /// Further ones, of which nothing else in the workspace may know.
     pub secrets: Vec<(String, Secret)>,
+    /// Images of the action, by name, that the repository named: all others are somebody's word who may use the engine.
+    pub images_of_repository: Vec<String>,
     /// What commands may use up at most, beside what holds for all.
     pub limits: WorkspaceLimits,
 }

@@ -19,12 +19,13 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use sortie_core::action::ImageBuild;
 use sortie_core::digest::Digest;
+use sortie_core::image::ImageRegistries;
 use sortie_core::text::{one_line, strip_escapes};
 use tokio::sync::mpsc;
 
 use super::engine::{Engine, EngineKind};
 use super::error::{ContainerError, reason, step};
-use super::{Container, OWNER_LABEL, TASK_LABEL};
+use super::{Container, NamedBy, OWNER_LABEL, TASK_LABEL};
 use crate::sandbox::{Keeper, Limits};
 
 use context::{Context, Source};
@@ -51,6 +52,8 @@ pub struct BuildConfig<'a> {
     pub work_tree: &'a Path,
     /// What of it.
     pub build: &'a ImageBuild,
+    /// Where its Dockerfile, which a repository wrote, may have images from, beside the engine's own registry.
+    pub registries: &'a ImageRegistries,
     /// Whose network the steps join. What its configuration masks is not in the context.
     pub network: &'a Container,
     /// How the steps are told of the proxy in it.
@@ -64,6 +67,16 @@ pub struct BuildConfig<'a> {
     pub limits: Limits,
     /// How long all of it may take.
     pub most_time: Duration,
+}
+
+/// The images that the engine would have to have to build a Dockerfile of this text, each once.
+///
+/// # Errors
+/// Says what of it cannot be, in one line, and in a second one what would help, if that is known.
+pub fn images_of_dockerfile(text: &str, build: &ImageBuild) -> Result<Vec<String>, String> {
+    let dockerfile = Dockerfile::parse(text)?.up_to(build.target.as_deref())?;
+    dockerfile.check()?;
+    dockerfile.images(&build.args)
 }
 
 impl Engine {
@@ -115,12 +128,14 @@ impl Engine {
             ));
         }
         let source = Source::read(config.work_tree, config.build).map_err(failed)?;
-        let dockerfile = Dockerfile::parse(&source.text).map_err(failed)?;
-        dockerfile.check().map_err(failed)?;
+        let named = images_of_dockerfile(&source.text, config.build).map_err(failed)?;
+        let by = NamedBy::Repository(config.registries.clone());
+        // nobody is asked for one before all may be asked for
+        named.iter().try_for_each(|base| by.check(base)).map_err(|error| failed(error.to_string()))?;
         let mut bases = Vec::new();
-        for base in dockerfile.images(&config.build.args).map_err(failed)? {
-            self.pull(&base, &mut progress).await?;
-            let image = self.image(&base).await?;
+        for base in named {
+            self.pull(&base, &by, &mut progress).await?;
+            let image = self.image_by(&base, &by).await?;
             for trigger in image.config.on_build.iter().flatten() {
                 dockerfile::check_trigger(trigger)
                     .map_err(|reason| failed(format!("by `{base}`, {reason}")))?;

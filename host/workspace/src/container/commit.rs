@@ -124,7 +124,9 @@ fn config(original: bollard::models::ImageConfig) -> bollard::models::ContainerC
 /// The labels, as lines of a Dockerfile: Podman looks at nothing else. Their values are ours: digests, numbers, ids.
 fn changes(labels: &[(&str, String)]) -> String {
     let plain = |value: &str| -> String { value.chars().filter(|c| !"\"\\$\n\r".contains(*c)).collect() };
-    labels.iter().map(|(name, value)| format!("LABEL {name}=\"{}\"\n", plain(value))).collect()
+    let lines = labels.iter().map(|(name, value)| format!("LABEL {name}=\"{}\"", plain(value)));
+    // no line feed at the end: some versions of Podman refuse what is behind it
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 impl Engine {

@@ -9,6 +9,7 @@ use sortie_core::action::{Service, Stage};
 
 use super::engine::Engine;
 use super::error::ContainerError;
+use super::named::NamedBy;
 use super::services;
 use crate::disk::DiskLimits;
 use crate::sandbox::{Limits, Owner};
@@ -45,6 +46,8 @@ pub struct ContainerConfig {
     /// What runs beside it, in its network. The engine must have their images. Each may use as much as the
     /// commands.
     pub services: Vec<Service>,
+    /// Who named their images; a repository, unless somebody else is said.
+    pub services_by: NamedBy,
     /// What the commands may use up.
     pub limits: Limits,
     /// What the container, and each service, may write to the engine's disk beside work tree and home.
@@ -76,6 +79,7 @@ impl ContainerConfig {
             stage: Stage::Work,
             root: false,
             services: Vec::new(),
+            services_by: NamedBy::default(),
             limits: Limits::default(),
             disk: DiskLimits::default(),
             tell: Tell::default(),

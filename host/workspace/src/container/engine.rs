@@ -22,6 +22,9 @@ use crate::sandbox::{Enforced, Keeper, Limits, Reduced};
 const API_WANTED: (u16, u16) = (1, 41);
 const API_WANTED_TEXT: &str = "1.41";
 
+/// Where cgroups of version 2 are mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// Seconds for an answer; pulling and committing answer piecewise.
 const TIMEOUT: u64 = 120;
 
@@ -135,7 +138,8 @@ impl Engine {
         };
         let looked_at = match &used {
             Ok(engine) => vec![engine.endpoint()],
-            Err(_) => endpoints(variable, Path::exists).unwrap_or_default(),
+            // its error is of the first; the rest are asked once more, and may have woken up
+            Err(_) => endpoints(variable, Path::exists).unwrap_or_default().into_iter().take(1).collect(),
         };
         let others = others(variable, Path::exists, &looked_at).into_iter();
         let others = others.map(|endpoint| Self::in_time(endpoint, patience));
@@ -161,17 +165,20 @@ impl Engine {
         let kind = if podman { EngineKind::Podman } else { EngineKind::Docker };
         let security = info.security_options.unwrap_or_default();
         let says_rootless = security.iter().any(|option| option.contains("name=rootless"));
+        let listener = listener(&endpoint)?;
         // Podman does not say it here
-        let rootless = says_rootless || (podman && !is_roots(&endpoint)?);
+        let rootless = says_rootless || (podman && listener != 0);
         let cgroups = match info.cgroup_version {
             Some(bollard::models::SystemInfoCgroupVersionEnum::_2) => 2,
             _ => 1,
         };
-        let limits = [
-            ("memory", info.memory_limit),
-            ("processes", info.pids_limit),
-            ("processor time", info.cpu_cfs_quota),
-        ];
+        // Podman looks for a file of the old cgroups, finds none, and limits it all the same
+        let cpus = match podman && cgroups == 2 {
+            true => Some(gives_cpus(Path::new(CGROUPS), rootless.then_some(listener))),
+            false => info.cpu_cfs_quota,
+        };
+        let limits =
+            [("memory", info.memory_limit), ("processes", info.pids_limit), ("processor time", cpus)];
         // Podman leaves them out where it keeps them. With the old cgroups, a user cannot be given any, whatever the
         // engine says: Podman says that it keeps limits, and then drops them
         let none = rootless && cgroups == 1;
@@ -219,8 +226,8 @@ async fn api(endpoint: &Endpoint) -> Result<Docker, EngineError> {
     docker.negotiate_version().await.map_err(|error| silent(endpoint, &error))
 }
 
-/// Whether root listens, as this process sees it.
-fn is_roots(endpoint: &Endpoint) -> Result<bool, EngineError> {
+/// The user who listens, as this process sees it.
+fn listener(endpoint: &Endpoint) -> Result<u32, EngineError> {
     let listener = || {
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -228,7 +235,17 @@ fn is_roots(endpoint: &Endpoint) -> Result<bool, EngineError> {
         socket_peercred(&socket)
     };
     let failed = |error: Errno| unheard(endpoint, std::io::Error::from(error).to_string());
-    Ok(listener().map_err(failed)?.uid.is_root())
+    Ok(listener().map_err(failed)?.uid.as_raw())
+}
+
+/// Whether cgroups of version 2, mounted here, let root limit processor time, or this user, by systemd's delegation.
+fn gives_cpus(mounted: &Path, user: Option<u32>) -> bool {
+    let own = match user {
+        None => mounted.to_owned(),
+        Some(uid) => mounted.join(format!("user.slice/user-{uid}.slice/user@{uid}.service")),
+    };
+    let controllers = std::fs::read_to_string(own.join("cgroup.controllers")).unwrap_or_default();
+    controllers.split_whitespace().any(|controller| controller == "cpu")
 }
 
 fn silent(endpoint: &Endpoint, error: &bollard::errors::Error) -> EngineError {
@@ -276,6 +293,23 @@ mod tests {
         limits.accepted = limits.accepted.and(Reduced::Cpus);
         assert_eq!(without.unkept(&limits), None);
         assert_eq!(about(&["processes"]).unkept(&limits), Some(Reduced::Processes));
+    }
+
+    #[test]
+    fn processor_time_of_version_2_is_limited_by_who_has_its_controller() {
+        let mounted = tempfile::tempdir().expect("a folder");
+        let give = |below: &str, controllers: &str| {
+            let cgroup = mounted.path().join(below);
+            std::fs::create_dir_all(&cgroup).expect("made");
+            std::fs::write(cgroup.join("cgroup.controllers"), controllers).expect("written");
+        };
+        give("", "cpuset cpu io memory pids\n");
+        give("user.slice/user-7.slice/user@7.service", "memory pids\n");
+        give("user.slice/user-8.slice/user@8.service", "cpu memory pids\n");
+        let gives = |user| gives_cpus(mounted.path(), user);
+        assert_eq!([None, Some(7), Some(8), Some(9)].map(gives), [true, false, true, false]);
+        give("", "cpuset memory pids\n");
+        assert!(!gives(None));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use sortie_core::image::UnwantedImage;
+
 use crate::client::ClientError;
 use crate::disk::DiskError;
 use crate::sandbox::Reduced;
@@ -93,6 +95,9 @@ pub enum ContainerError {
         /// As the engine tells it.
         reason: String,
     },
+    /// Whoever names an image may not.
+    #[error(transparent)]
+    Unwanted(#[from] UnwantedImage),
     /// A folder of the workspace is not there, not one, or somebody else's.
     #[error("`{}` cannot be a folder of the workspace: {reason}", path.display())]
     Folder {

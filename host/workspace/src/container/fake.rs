@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex};
 
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
 use serde_json::{Value, json};
+use sortie_core::image::{ImageRegistries, UnwantedImage};
 use sortie_init::protocol::READY;
 
 use super::find::Endpoint;
-use super::{Container, ContainerConfig, Engine, EngineError, EngineKind};
+use super::{Container, ContainerConfig, ContainerError, Engine, EngineError, EngineKind, NamedBy};
 use crate::sandbox::{Limits, Owner};
 
 /// What it says, and who listens.
@@ -27,6 +28,8 @@ struct Says {
     info: Value,
     /// Of the limits that it was asked for, what it says that it keeps.
     kept: Value,
+    /// Parts of what it says of the image `any`.
+    image: Value,
     process: u32,
 }
 
@@ -38,6 +41,7 @@ impl Default for Says {
             component: "Engine",
             info: json!({}),
             kept: json!({}),
+            image: json!({}),
             process: std::process::id(),
         }
     }
@@ -155,7 +159,11 @@ fn answer(says: &Says, path: &str) -> Value {
             info.as_object_mut().expect("parts").extend(differs);
             info
         }
-        "images/any/json" => json!({ "Id": format!("sha256:{:064}", 0) }),
+        "images/any/json" => {
+            let mut image = json!({ "Id": format!("sha256:{:064}", 0), "RepoTags": ["any:latest"] });
+            image.as_object_mut().expect("parts").extend(says.image.as_object().expect("parts").clone());
+            image
+        }
         "containers/create" => json!({ "Id": "id", "Warnings": [] }),
         "containers/id/json" => json!({ "State": { "Pid": says.process }, "HostConfig": says.kept }),
         _ => json!({}),
@@ -258,4 +266,60 @@ async fn a_caller_that_the_engine_does_not_call_process_1_is_turned_away() {
     let error = Container::start(&engine, fake.config(limits())).await.expect_err("it is not process 1");
     let own = format!("process {} called", std::process::id());
     assert!(error.to_string().contains(&own), "{error}");
+}
+
+#[tokio::test]
+async fn an_engine_is_not_asked_for_an_image_that_a_repository_may_not_name() {
+    let fake = Fake::start(Says::default());
+    let engine = fake.connect().await.expect("it is there");
+    let unwanted = |error: ContainerError| match error {
+        ContainerError::Unwanted(why) => why,
+        other => panic!("{other}"),
+    };
+    let by = NamedBy::default();
+    for name in ["a.b/c:1", "127.0.0.1:5000/c", "localhost/c", "sha256:0123", "docker-daemon:a:1"] {
+        let refused = engine.pull(name, &by, |_| ()).await.map(drop);
+        for refused in [refused, engine.identify(name, &by, |_| ()).await.map(drop)] {
+            unwanted(refused.expect_err("nobody listed it"));
+        }
+        unwanted(engine.has_named(name, &by).await.expect_err("nobody listed it"));
+    }
+    assert!(!fake.asked("GET images") && !fake.asked("POST images"), "{:?}", fake.seen);
+    let listed = ImageRegistries::try_from(vec!["a.b".to_owned()]).expect("it is one");
+    // it gives no answer that is an image
+    assert!(engine.pull("a.b/c:1", &NamedBy::Repository(listed), |_| ()).await.is_ok());
+    assert!(fake.asked("GET images/a.b"), "{:?}", fake.seen);
+}
+
+#[tokio::test]
+async fn what_an_engine_has_by_an_id_or_what_a_task_made_is_an_operators_to_name() {
+    let labels = |label: &str| json!({ "Config": { "Labels": { "other": "", label: "x" } } });
+    let mine = |error| matches!(error, ContainerError::Unwanted(UnwantedImage::Ours { .. }));
+    let id = |error| matches!(error, ContainerError::Unwanted(UnwantedImage::Id { .. }));
+    type Is = fn(ContainerError) -> bool;
+    for (image, refused) in [
+        (json!({}), None),
+        (labels("dev.other.task"), None),
+        (json!({ "RepoTags": null }), Some(id as Is)),
+        (json!({ "RepoTags": [], "RepoDigests": ["any@sha256:00"] }), Some(id as Is)),
+        (json!({ "RepoTags": ["other:latest", "any:2"] }), Some(id as Is)),
+        (labels("dev.sortie.task"), Some(mine as Is)),
+        (labels("dev.sortie.snapshot"), Some(mine as Is)),
+        (labels("dev.sortie.whatever"), Some(mine as Is)),
+    ] {
+        let fake = Fake::start(Says { image: image.clone(), ..Says::default() });
+        let engine = fake.connect().await.expect("it is there");
+        assert!(engine.identify("any", &NamedBy::Operator, |_| ()).await.is_ok(), "{image}");
+        let by = NamedBy::default();
+        let found = [
+            engine.identify("any", &by, |_| ()).await.map(drop),
+            engine.has_named("any", &by).await.map(drop),
+        ];
+        for found in found {
+            assert_eq!(found.is_err(), refused.is_some(), "{image}");
+            if let (Err(error), Some(is)) = (found, refused) {
+                assert!(is(error), "{image}");
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@ use sortie_core::text::one_line;
 use super::credentials::{self, Credentials};
 use super::engine::Engine;
 use super::error::{ContainerError, reason};
-use super::{USERS_LABEL, shape};
+use super::{NamedBy, USERS_LABEL, shape};
 
 /// Between two words on how far it has come.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -37,8 +37,16 @@ pub(super) struct Image {
 }
 
 impl Engine {
+    /// The image of an id, or of a name that an operator or we ourselves say.
     pub(super) async fn image(&self, name: &str) -> Result<Image, ContainerError> {
+        self.image_by(name, &NamedBy::Operator).await
+    }
+
+    /// What the engine has by a name, if whoever names it may.
+    pub(super) async fn image_by(&self, name: &str, by: &NamedBy) -> Result<Image, ContainerError> {
+        by.check(name)?;
         let image = self.inspect(name).await.map_err(|error| failed(name, reason(&error)))?;
+        by.check_found(name, &image)?;
         let id = id(image.id).ok_or_else(|| failed(name, "the engine gives no id of it".to_owned()))?;
         let config = image.config.unwrap_or_default();
         let pair =
@@ -57,17 +65,42 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::pull`].
-    pub async fn identify(&self, name: &str, progress: impl FnMut(&str)) -> Result<String, ContainerError> {
-        self.pull(name, progress).await?;
-        Ok(self.image(name).await?.id)
+    pub async fn identify(
+        &self,
+        name: &str,
+        by: &NamedBy,
+        progress: impl FnMut(&str),
+    ) -> Result<String, ContainerError> {
+        self.pull(name, by, progress).await?;
+        Ok(self.image_by(name, by).await?.id)
+    }
+
+    /// Whether the engine has this image. It is never pulled.
+    ///
+    /// # Errors
+    /// If whoever names it may not, or the engine does not answer.
+    pub async fn has_named(&self, name: &str, by: &NamedBy) -> Result<bool, ContainerError> {
+        by.check(name)?;
+        match self.inspect(name).await {
+            Ok(found) => Ok(by.check_found(name, &found).map(|()| true)?),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+            Err(error) => Err(failed(name, reason(&error))),
+        }
     }
 
     /// Has the engine pull an image, unless it is there, with the credentials that its own client would use.
     /// `progress` hears at most twice a second how far it has come, in one line.
     ///
     /// # Errors
-    /// If the name is none, or the engine cannot get it, falls silent for 5 minutes, or has no room for it.
-    pub async fn pull(&self, name: &str, mut progress: impl FnMut(&str)) -> Result<(), ContainerError> {
+    /// [`ContainerError::Unwanted`] if whoever names it may not, and nobody was asked for it. Otherwise if the name is
+    /// none, or the engine cannot get it, falls silent for 5 minutes, or has no room for it.
+    pub async fn pull(
+        &self,
+        name: &str,
+        by: &NamedBy,
+        mut progress: impl FnMut(&str),
+    ) -> Result<(), ContainerError> {
+        by.check(name)?;
         match self.inspect(name).await {
             Ok(_) => return Ok(()),
             Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}

@@ -26,8 +26,8 @@ const TOLD: usize = 20;
 const PIECES: usize = 16;
 
 impl Container {
-    /// The paths of files, folders and links in the container's own changes whose bytes, name or link target hold one
-    /// of `needles`; at most 20, safe to show. Work tree, home and `/tmp` are not among them.
+    /// The paths of files, folders and links in the container's own changes that hold one of `needles` themselves, or
+    /// whose bytes, extended attributes or link target do; at most 20, safe to show. Work tree, home and `/tmp` are not among them.
     ///
     /// # Errors
     /// If the engine does not give them, or there is more than can be looked through: nobody knows then what they
@@ -80,9 +80,10 @@ fn search(
         if !changed.contains(&comparable(shown.trim_end_matches('/'))) {
             continue;
         }
-        let name = path.strip_suffix(b"/").unwrap_or(&path);
-        let name = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let mut holds = needles.are_in(name);
+        let mut holds = needles.are_in_path(path.strip_suffix(b"/").unwrap_or(&path));
+        holds |= are_in_attributes(&needles, &mut entry).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot look through the attributes of `{shown}`: {error}"))
+        })?;
         holds |= entry.link_name_bytes().is_some_and(|target| needles.are_in(&target));
         left = left.checked_sub(entry.size()).ok_or_else(|| {
             io::Error::other(format!("there are more than {most} bytes to look through, with `{shown}`"))
@@ -93,6 +94,19 @@ fn search(
         }
     }
     Ok(found)
+}
+
+/// Whether one is in an extended attribute, where the engine's archives have those: what they have, its images have.
+fn are_in_attributes(needles: &Needles, entry: &mut tar::Entry<'_, impl Read>) -> io::Result<bool> {
+    let mut holds = false;
+    for extension in entry.pax_extensions()?.into_iter().flatten() {
+        let extension = extension?;
+        // path and target are looked through for themselves
+        if extension.key_bytes().starts_with(b"SCHILY.xattr.") {
+            holds |= needles.are_in(extension.key_bytes()) || needles.are_in(extension.value_bytes());
+        }
+    }
+    Ok(holds)
 }
 
 /// A path in the one form that is the same in the engine's list and in its archive: the list has a sign in the place
@@ -172,6 +186,37 @@ mod tests {
         let cut = &archive[..archive.len() - 1500];
         assert!(search(cut, &changed, &needles, 1000).is_err(), "nobody knows what is missing");
         assert!(search(archive.as_slice(), &changed, &needles, 10).is_err(), "nor what is too much");
+    }
+
+    #[test]
+    fn needles_are_found_in_attributes_and_across_the_names_of_a_path() {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut add = |path: &str, attributes: &[(&str, &[u8])]| {
+            builder.append_pax_extensions(attributes.iter().copied()).expect("it is memory");
+            let mut header = tar::Header::new_gnu();
+            header.set_size(3);
+            builder.append_data(&mut header, path, &b"hay"[..]).expect("it is memory");
+        };
+        add("value", &[("SCHILY.xattr.user.a", b"hay"), ("SCHILY.xattr.user.b", b"\xffa nee/dle\0")]);
+        add("name", &[("SCHILY.xattr.user.nee/dle", b"hay")]);
+        add("hay", &[("SCHILY.xattr.user.a", b"nee"), ("mtime", b"1.5")]);
+        add("opt/nee/dle.d/file", &[]);
+        let whole = builder.into_inner().expect("it is memory");
+        let paths = ["/value", "/name", "/hay", "/opt/nee/dle.d/file"];
+        let needles = [b"nee/dle".to_vec()];
+        let found = search(whole.as_slice(), &changed(&paths), &needles, 1000).expect("it is whole");
+        assert_eq!(found, ["/value", "/name"], "what is around is told for itself");
+        let needles = [b"dle.d/file".to_vec()];
+        let found = search(whole.as_slice(), &changed(&paths), &needles, 1000).expect("it is whole");
+        assert_eq!(found, ["/opt/nee/dle.d/file"]);
+        let mut torn = tar::Builder::new(Vec::new());
+        torn.append_pax_extensions([("SCHILY.xattr.user.a", &b"two\nlines"[..])]).expect("it is memory");
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        torn.append_data(&mut header, "torn", &b""[..]).expect("it is memory");
+        let torn = torn.into_inner().expect("it is memory");
+        let error = search(torn.as_slice(), &changed(&["/torn"]), &needles, 1000).expect_err("nobody knows");
+        assert!(error.to_string().contains("attributes of `/torn`"), "{error}");
     }
 
     #[test]

@@ -105,7 +105,7 @@ async fn start(
 ) -> Result<Running, ContainerError> {
     let of_engine = |error| failed(service, format!("cannot be started: {}", reason(&error)), Vec::new());
     // without this, an engine may say of an image that it lacks what it says of other things
-    let image = engine.image(&service.image).await?;
+    let image = engine.image_by(&service.image, &config.services_by).await?;
     let body = shape::service(engine, config, service, &image.id, workspace);
     let id = engine.api.create_container(None, body).await.map_err(of_engine)?.id;
     let made = Made::new(engine.api.clone(), id.clone());

@@ -1,24 +1,24 @@
 //! What the folders of a workspace take up, counted while hostile commands change them.
 //!
 //! Folders are opened relative to the one they lie in and without following links, so the count cannot be led out.
-//! It needs a descriptor for each level and no memory for names. It is off by what happens meanwhile, no more.
+//! It needs few descriptors, however deep they lie, and no memory for names. It is off by what happens meanwhile, no
+//! more: where folders are moved so that it loses its way, it begins anew.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, open, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat, open, openat, statat};
 use sortie_init::processes;
+
+use super::levels::{FOLDER, Levels, Moved};
 
 /// What each name counts at least: an empty file takes a place as well, and its name and number some room.
 pub(super) const LEAST: u64 = 4096;
-
-/// Folders within folders that are counted; what lies deeper is more than anybody needs.
-const DEPTH_MAX: usize = 200;
 
 /// Names that are counted. Further links to the same file take up next to nothing, and time to count.
 const NAMES_MAX: u64 = 20_000_000;
@@ -29,7 +29,9 @@ const LINKS_MAX: usize = 1_000_000;
 /// Open files that are looked at for those without a name.
 const OPEN_MAX: usize = 200_000;
 
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// How often a count begins anew. Nobody moves folders with more than 64 within each other so often at such moments but
+/// who wants not to be counted.
+const TRIES: u32 = 8;
 
 /// A count.
 pub(crate) struct Usage<'a> {
@@ -57,34 +59,48 @@ impl<'a> Usage<'a> {
 
     /// Counts what lies in a folder. One that cannot be read counts as nothing.
     pub(crate) fn add_folder(&mut self, folder: &Path) {
-        let Ok(root) = open(folder, FOLDER, Mode::empty()).and_then(Dir::new) else { return };
-        let mut levels = vec![root];
-        while let Some(level) = levels.last_mut() {
-            if self.is_over() {
+        self.steadily(|usage| usage.add_once(folder));
+    }
+
+    fn steadily(&mut self, mut add: impl FnMut(&mut Self) -> Result<(), Moved>) {
+        let before = (self.bytes, self.names);
+        for _ in 0..TRIES {
+            if add(self).is_ok() {
                 return;
             }
-            let Some(Ok(entry)) = level.read() else {
-                levels.pop();
-                continue;
+            (self.bytes, self.names) = before;
+            // a file that has names in two folders may then count in both
+            self.counted.clear();
+        }
+        self.is_too_much = true;
+    }
+
+    fn add_once(&mut self, folder: &Path) -> Result<(), Moved> {
+        let Ok(root) = open(folder, FOLDER, Mode::empty()).and_then(Dir::new) else { return Ok(()) };
+        let mut levels = Levels::new(root);
+        while !self.is_over() {
+            let Some(entry) = levels.read() else {
+                if levels.leave()? {
+                    continue;
+                }
+                return Ok(());
             };
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
+            if let Some(inner) =
+                levels.folder().ok().and_then(|level| self.add_name(level, entry.file_name()))
+            {
+                levels.enter(inner);
             }
-            if let Some(inner) = self.add_name(level, name) {
-                levels.push(inner);
-            }
-            if levels.len() > DEPTH_MAX || self.names > NAMES_MAX {
+            if self.names > NAMES_MAX {
                 self.is_too_much = true;
             }
         }
+        Ok(())
     }
 
     /// Counts one name; for a folder it returns what is in it.
-    fn add_name(&mut self, level: &Dir, name: &CStr) -> Option<Dir> {
-        let level = level.fd().ok()?;
+    fn add_name(&mut self, level: BorrowedFd<'_>, name: &CStr) -> Option<Dir> {
         // it may be gone by now
-        let stat = statat(level.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let stat = statat(level, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         self.names += 1;
         let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if is_folder || stat.st_nlink < 2 || self.is_first(&stat) {
@@ -94,7 +110,7 @@ impl<'a> Usage<'a> {
             return None;
         }
         // a folder that its owner has closed is closed to us, too; root can look
-        openat(level.as_fd(), name, FOLDER, Mode::empty()).and_then(Dir::new).ok()
+        openat(level, name, FOLDER, Mode::empty()).and_then(Dir::new).ok()
     }
 
     fn is_first(&mut self, stat: &Stat) -> bool {
@@ -142,6 +158,8 @@ fn beneath(root: i32) -> Vec<i32> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "makes what is counted")]
 mod tests {
+    use rustix::fs::mkdirat;
+
     use super::*;
 
     fn count(folder: &Path) -> u64 {
@@ -188,13 +206,40 @@ mod tests {
     }
 
     #[test]
-    fn folders_that_are_too_deep_to_be_counted_are_too_much() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let deep = |levels| folder.path().join("d/".repeat(levels));
-        fs::create_dir_all(deep(DEPTH_MAX - 1)).expect("made");
-        assert!(count(folder.path()) < u64::MAX);
-        fs::create_dir_all(deep(DEPTH_MAX + 1)).expect("made");
-        assert_eq!(count(folder.path()), u64::MAX);
+    fn folders_are_counted_however_many_lie_within_each_other_and_beside() {
+        const DEEP: usize = 3_000;
+        const WIDE: usize = 2_000;
+        let ground = tempfile::tempdir_in("/dev/shm").expect("a folder in memory, for speed");
+        let mut deep = open(ground.path(), FOLDER, Mode::empty()).expect("is there");
+        for level in 0..DEEP {
+            // what is read after what lies deeper, and before
+            if level % 500 == 0 {
+                for name in 0..WIDE {
+                    mkdirat(&deep, name.to_string(), Mode::RWXU).expect("is made");
+                }
+            }
+            mkdirat(&deep, c"d", Mode::RWXU).expect("is made");
+            deep = openat(&deep, c"d", FOLDER, Mode::empty()).expect("is there");
+        }
+        drop(deep);
+        let all = u64::try_from(DEEP + DEEP / 500 * WIDE).expect("a number");
+        assert_eq!(count(ground.path()), all * LEAST);
+        crate::remove::remove_tree(ground.path()).expect("is removed");
+    }
+
+    #[test]
+    fn a_count_that_lost_its_way_begins_anew_and_not_without_end() {
+        let stop = AtomicBool::new(false);
+        let mut usage = Usage::new(&stop);
+        usage.bytes = 1;
+        let mut tries = 0;
+        usage.steadily(|usage| {
+            (tries, usage.bytes) = (tries + 1, usage.bytes + 10);
+            if tries < 3 { Err(Moved) } else { Ok(()) }
+        });
+        assert_eq!((usage.bytes(), tries), (11, 3));
+        usage.steadily(|_| Err(Moved));
+        assert_eq!(usage.bytes(), u64::MAX);
     }
 
     #[test]

@@ -205,13 +205,16 @@ impl Reach {
     }
 }
 
+/// What is said of such an address.
+const OWN: &str = "an address of this machine";
+
 /// Why an address may only be had by a host that is named.
 fn objection_to(address: IpAddr) -> Option<String> {
     if let Some(special) = special(address) {
         return Some(special.to_string());
     }
     // behind a public address of this machine are services that its firewall shields from everybody else
-    is_own(address).then(|| "an address of this machine".to_owned())
+    is_own(address).then(|| OWN.to_owned())
 }
 
 /// Whether this machine has the address: then packets to it come from it.
@@ -236,6 +239,19 @@ pub(super) fn spent(meter: &NetworkMeter) -> PortError {
     PortError { rule: Some("egress/max-bytes".into()), ..PortError::new(ErrorCode::Denied, message) }
 }
 
+/// What would allow it, and what that means; nothing where nobody should.
+fn remedy(target: &Target, why: &str) -> String {
+    if why.contains("metadata") || why.contains("link-local") {
+        return "a cloud hands out this machine's credentials there: nothing of a workspace belongs there"
+            .into();
+    }
+    let allows = format!("`trusted = [\"{target}\"]` under `[network]` in the settings would allow it");
+    if why.contains("loopback") || why.contains(OWN) {
+        return format!("{allows}, and with it whatever listens there on this machine, not in the workspace");
+    }
+    allows
+}
+
 fn not_public(target: &Target, address: IpAddr, why: &str) -> PortError {
     let host = &target.host;
     let what = if target.address().is_some() {
@@ -243,7 +259,7 @@ fn not_public(target: &Target, address: IpAddr, why: &str) -> PortError {
     } else {
         format!("{host} has no public address ({address}: {why})")
     };
-    let remedy = format!("`trusted = [\"{target}\"]` under `[network]` in the settings would allow it");
+    let remedy = remedy(target, why);
     let rule = Some("egress/public-addresses".to_owned());
     PortError { rule, ..PortError::new(ErrorCode::Denied, format!("{what}; {remedy}")) }
 }

@@ -66,6 +66,28 @@ fn a_workspace_comes_back_as_it_was() {
 }
 
 #[test]
+fn extended_attributes_are_not_kept() {
+    let ground = Ground::new();
+    fs::write(ground.tree("file"), "x").expect("is written");
+    let set = rustix::fs::setxattr(
+        ground.tree("file"),
+        "user.origin",
+        b"needle-in-an-attribute",
+        rustix::fs::XattrFlags::empty(),
+    );
+    if set.is_err_and(|errno| errno == rustix::io::Errno::OPNOTSUPP) {
+        return eprintln!("not tested: this file system has no extended attributes");
+    }
+    ground.pack(LIMITS, all).expect("is written");
+    let to = ground.path("back");
+    ground
+        .archives
+        .restore(&ground.task, What::All, &to, None, UnpackLimits::default())
+        .expect("is restored");
+    assert_eq!(rustix::fs::listxattr_query(to.join("workspace/file")).expect("are listed"), 0);
+}
+
+#[test]
 fn links_out_of_the_workspace_bring_nothing_in_and_fifos_do_not_hold_it_up() {
     let ground = Ground::new();
     fs::create_dir(ground.path("outside")).expect("is made");

@@ -6,10 +6,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use sortie_core::action::ImageBuild;
+use sortie_core::image::ImageRegistries;
 use sortie_workspace::container::{BuildConfig, Container, ContainerConfig, ContainerError};
 use sortie_workspace::disk::DiskLimits;
 use sortie_workspace::sandbox::Limits;
 
+use crate::registry::Registry;
 use crate::support::{LONG, Place, docker, engine, eventually, image, start, succeeds};
 
 /// The network of a build, and what was asked of the proxy in it.
@@ -17,6 +19,7 @@ struct Network {
     container: Container,
     asked: Receiver<String>,
     limits: Limits,
+    registries: ImageRegistries,
 }
 
 impl Network {
@@ -43,7 +46,7 @@ impl Network {
             }
         });
         let limits = Limits { memory: 3 << 30, cpus: Some(1.5), ..Limits::default() };
-        Self { container, asked, limits }
+        Self { container, asked, limits, registries: ImageRegistries::default() }
     }
 
     async fn build(
@@ -65,6 +68,7 @@ impl Network {
         let config = BuildConfig {
             work_tree: &place.work_tree,
             build,
+            registries: &self.registries,
             network: &self.container,
             proxy: &proxy,
             owner: &place.owner,
@@ -225,9 +229,7 @@ async fn nothing_of_a_dockerfile_is_fetched_by_the_engine_from_the_hosts_network
     let address = listener.local_addr().expect("it has one");
     let trigger = format!("sortie-test-trigger:{}", std::process::id());
     let made = docker(&["create", &image, "true"]);
-    let labels =
-        [format!("ONBUILD ADD http://{address}/ /x"), format!("LABEL dev.sortie.owner={}", place.owner)];
-    docker(&["commit", "--change", &labels[0], "--change", &labels[1], &made, &trigger]);
+    docker(&["commit", "--change", &format!("ONBUILD ADD http://{address}/ /x"), &made, &trigger]);
     docker(&["rm", &made]);
     for (text, word) in [
         (format!("FROM {image}\nADD http://{address}/ /x\n"), "ADD takes plain paths alone"),
@@ -248,6 +250,86 @@ async fn nothing_of_a_dockerfile_is_fetched_by_the_engine_from_the_hosts_network
         assert!(error.contains(word), "{text}: {error}");
     }
     assert!(listener.accept().is_err(), "nobody came");
+    docker(&["rmi", &trigger]);
+    network.container.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_dockerfile_starts_from_is_a_name_of_a_registry_that_is_listed_and_nothing_that_a_task_made() {
+    let Some(image) = image() else { return };
+    let place = Place::new("named");
+    let mut network = Network::start(&place, &image, &[]).await;
+    let (sender, asked) = channel();
+    let registry = Registry::new("named", None).serve(move |_| {
+        // whoever counts may have gone
+        let _ = sender.send(());
+    });
+    let id = docker(&["inspect", "--format", "{{.Id}}", &image]);
+    let prefix = id.trim_start_matches("sha256:")[..13].to_owned();
+    let made = format!("sortie-test-made:{}", std::process::id());
+    let container = docker(&["create", &image, "true"]);
+    docker(&["commit", "--change", &format!("LABEL dev.sortie.owner={}", place.owner), &container, &made]);
+    docker(&["rm", &container]);
+    let there = format!("{registry}/there:1");
+    for (named, word) in [
+        (&there, "image_registries = ["),
+        (&prefix, "as an id and not as a name"),
+        (&id, "is no name that all engines read alike"),
+        (&made, "(`dev.sortie.owner`)"),
+    ] {
+        for text in [
+            format!("FROM {named}\nLABEL a=b\n"),
+            format!("ARG B={named}\nFROM {image} AS first\nFROM $B AS last\n"),
+            format!("FROM {image}\nCOPY --from={named} /bin/sh /copied\n"),
+        ] {
+            written(&place, "Dockerfile", &text);
+            let error = network.build(&place, &dockerfile()).await.expect_err(&text).to_string();
+            assert!(error.contains(named.as_str()) && error.contains(word), "{text}: {error}");
+        }
+    }
+    assert_eq!(asked.try_iter().count(), 0, "nobody came");
+    network.registries = ImageRegistries::try_from(vec![registry]).expect("it is one");
+    written(&place, "Dockerfile", &format!("FROM {there}\nCOPY --from=127.0.0.1:1/x:1 /x /y\n"));
+    let error = network.build(&place, &dockerfile()).await.expect_err("one is not listed").to_string();
+    assert!(error.contains("`127.0.0.1:1/x:1`"), "{error}");
+    assert_eq!(asked.try_iter().count(), 0, "nobody comes before all of them may be named");
+    written(&place, "Dockerfile", &format!("FROM {there}\nLABEL a=b\n"));
+    network.build(&place, &dockerfile()).await.unwrap_or_else(|error| panic!("it is listed: {error}"));
+    assert_ne!(asked.try_iter().count(), 0, "it was pulled from there");
+    docker(&["rmi", &there]);
+    network.container.stop().await;
+}
+
+#[tokio::test]
+async fn stages_after_the_target_are_neither_pulled_nor_checked() {
+    let Some(image) = image() else { return };
+    let place = Place::new("target");
+    let network = Network::start(&place, &image, &[]).await;
+    let text =
+        format!("FROM {image} AS wanted\nRUN touch /made\nFROM sortie-no-such-image:1\nADD http://a /b\n");
+    written(&place, "Dockerfile", &text);
+    let build = ImageBuild { target: Some("Wanted".to_owned()), ..dockerfile() };
+    network.build(&place, &build).await.unwrap_or_else(|error| panic!("it is built: {error}"));
+    let error = network.build(&place, &dockerfile()).await.expect_err("all of it").to_string();
+    assert!(error.contains("ADD takes plain paths alone"), "{error}");
+    network.container.stop().await;
+}
+
+#[tokio::test]
+async fn builds_of_the_same_files_are_one_image_whatever_git_keeps_beside_them() {
+    let Some(image) = image() else { return };
+    let place = Place::new("git");
+    let network = Network::start(&place, &image, &[]).await;
+    written(&place, "Dockerfile", &format!("FROM {image}\nCOPY . /context\n"));
+    std::fs::create_dir(place.work_tree.join(".git")).expect("it is new");
+    written(&place, ".git/HEAD", "of one task");
+    let (first, _) = network.build(&place, &dockerfile()).await.expect("it is built");
+    written(&place, ".git/HEAD", "of another");
+    let (second, said) = network.build(&place, &dockerfile()).await.expect("it is there");
+    assert_eq!((&second, said.len()), (&first, 0));
+    written(&place, "file", "another");
+    let (third, _) = network.build(&place, &dockerfile()).await.expect("it is built");
+    assert_ne!(third, first);
     network.container.stop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use sortie_workspace::container::{ContainerConfig, ContainerError};
+use sortie_workspace::container::{ContainerConfig, ContainerError, NamedBy};
 
 use crate::support::{Place, docker, engine, image, sh, sh_with, start, succeeds};
 
@@ -109,8 +109,13 @@ async fn images_of_set_ups_are_listed_for_their_owner_and_removed() {
         engine.remove_image(&id).await.expect("it goes, and is gone");
         assert!(!engine.has_image(&id).await.expect("it answers"));
     }
-    let base = engine.identify(&image, |_| ()).await.expect("what it was made from stays");
+    let base =
+        engine.identify(&image, &NamedBy::Operator, |_| ()).await.expect("what it was made from stays");
     assert!(base.starts_with("sha256:") && base.len() == 71, "{base}");
-    let gone = engine.identify(&id, |text| panic!("{text}")).await.expect_err("no id is pulled").to_string();
+    let gone = engine
+        .identify(&id, &NamedBy::Operator, |text| panic!("{text}"))
+        .await
+        .expect_err("no id is pulled")
+        .to_string();
     assert!(gone.contains(&id), "{gone}");
 }

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::mpsc::channel;
 
+use sortie_workspace::container::NamedBy;
+
 use crate::registry::Registry;
 use crate::support::{docker, engine, image};
 
@@ -25,7 +27,7 @@ fn base64(text: &str) -> String {
 #[ignore = "a part of the next one"]
 async fn an_image_is_pulled_as_the_environment_says() {
     let Ok(name) = std::env::var("SORTIE_TEST_PULLS") else { return };
-    match engine().await.pull(&name, |_| ()).await {
+    match engine().await.pull(&name, &NamedBy::Operator, |_| ()).await {
         Ok(()) => println!("it was pulled"),
         Err(error) => println!("{error}\n{error:?}"),
     }

@@ -1,6 +1,6 @@
 //! Looking for secrets in what a set-up changed.
 
-use crate::support::{Place, image, start, succeeds};
+use crate::support::{Place, docker, image, start, succeeds};
 
 #[tokio::test]
 async fn secrets_are_found_wherever_set_up_put_them_and_nowhere_else() {
@@ -36,4 +36,24 @@ async fn secrets_are_found_wherever_set_up_put_them_and_nowhere_else() {
     expected.sort_unstable();
     assert_eq!(found, expected);
     set_up.finish().await.expect("it ends");
+}
+
+#[tokio::test]
+async fn an_image_keeps_no_attribute_that_is_not_searched() {
+    let Some(image) = image() else { return };
+    let place = Place::new("attributes");
+    let set_up = start(place.set_up(&image)).await;
+    let set = "python3 -c 'import os; open(\"/opt/x\", \"w\"); os.setxattr(\"/opt/x\", \"user.token\", b\"needle-7\"); \
+               print(os.listxattr(\"/opt/x\"))'";
+    assert_eq!(succeeds(&set_up, set).await.trim(), "['user.token']");
+    let found = set_up.search_root(&[b"needle-7".to_vec()]).await.expect("it is searched");
+    let name = format!("sortie-test-snapshot:attributes-{}", std::process::id());
+    let id = set_up.commit(&name, 1 << 30).await.expect("it is kept");
+    set_up.finish().await.expect("it ends");
+    let work = start(place.config(&id)).await;
+    let kept = succeeds(&work, "python3 -c 'import os; print(os.listxattr(\"/opt/x\"))'").await;
+    // Docker's archives and images have none, Podman's have them
+    assert_eq!(kept.contains("user.token"), !found.is_empty(), "{kept} {found:?}");
+    work.stop().await;
+    docker(&["rmi", &id]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sortie_core::action::Service;
 use sortie_policy::ports::Exit;
-use sortie_workspace::container::{Container, ContainerConfig, ContainerError};
+use sortie_workspace::container::{Container, ContainerConfig, ContainerError, NamedBy};
 
 use crate::support::{LONG, Place, docker, engine, eventually, image, sh, start, succeeds};
 
@@ -32,7 +32,7 @@ fn server(name: &str, image: &str, port: u16) -> Service {
 }
 
 fn with(place: &Place, image: &str, services: Vec<Service>) -> ContainerConfig {
-    ContainerConfig { services, ..place.config(image) }
+    ContainerConfig { services, services_by: NamedBy::Operator, ..place.config(image) }
 }
 
 /// The identifiers of containers that are services of this test.
@@ -278,4 +278,20 @@ async fn services_of_a_host_that_was_killed_are_swept_and_those_of_the_living_ar
     assert_eq!(sh(&workspace, &get("web", 8080)).await.exit, Exit::Code(0));
     assert_eq!(sweep(false).await, 1, "a task that is not alive has no services");
     workspace.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_of_a_repository_is_of_an_image_that_it_may_name() {
+    let Some(image) = image() else { return };
+    let place = Place::new("unwanted");
+    let prefix = docker(&["inspect", "--format", "{{.Id}}", &image]);
+    let prefix = prefix.trim_start_matches("sha256:")[..13].to_owned();
+    for (named, word) in [(prefix.as_str(), "as an id"), ("127.0.0.1:1/x", "image_registries = [")] {
+        // a repository, unless somebody else is said
+        let config = ContainerConfig { services: vec![server("db", named, 8000)], ..place.config(&image) };
+        let said = error(config).await.to_string();
+        assert!(said.contains(named) && said.contains(word), "{said}");
+    }
+    start(with(&place, &image, vec![server("db", &prefix, 8000)])).await.stop().await;
+    assert_eq!(services(&place), Vec::<String>::new());
 }

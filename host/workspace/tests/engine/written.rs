@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use sortie_core::action::Service;
 use sortie_policy::ports::Exit;
-use sortie_workspace::container::{Container, ContainerConfig, Tell};
+use sortie_workspace::container::{Container, ContainerConfig, NamedBy, Tell};
 use sortie_workspace::disk::DiskLimits;
 
 use crate::support::{Place, docker, engine, eventually, image, sh, start, succeeds};
@@ -73,7 +73,9 @@ async fn a_service_that_fills_its_root_or_its_volume_is_ended_and_the_task_is_to
         }
         let told = Told::default();
         let config = told.bounded(place.config(image));
-        let workspace = start(ContainerConfig { services: vec![writer(image, at, true)], ..config }).await;
+        let services = vec![writer(image, at, true)];
+        let config = ContainerConfig { services, services_by: NamedBy::Operator, ..config };
+        let workspace = start(config).await;
         let id = service(&place).expect("it is there");
         docker(&["exec", &id, "touch", "/tmp/go"]);
         eventually("it is told", async || !told.all().is_empty()).await;

@@ -1,9 +1,10 @@
 //! `sortie env check`: whether what a task would be given can be had. Nothing
 //! is pulled, built or run.
 
+use sortie_core::action::ImageBuild;
 use sortie_core::text::one_line;
-use sortie_environment::{Image, check_secrets};
-use sortie_workspace::container::Engine;
+use sortie_environment::{Image, Said, check_secrets};
+use sortie_workspace::container::{Engine, NamedBy, images_of_dockerfile};
 
 use super::chosen::Chosen;
 use crate::args::CheckArguments;
@@ -24,7 +25,9 @@ pub(super) async fn run(places: &Places, arguments: CheckArguments) -> anyhow::R
     found.secrets(&chosen);
     found.dockerfile(&chosen);
     if chosen.backend == SANDBOX {
-        found.sandbox(&chosen);
+        if let Err(error) = chosen.choice.check_sandbox() {
+            found.problem(error);
+        }
     } else {
         found.images(&chosen).await;
     }
@@ -51,6 +54,8 @@ pub(super) async fn run(places: &Places, arguments: CheckArguments) -> anyhow::R
 struct Found {
     problems: Vec<String>,
     notes: Vec<String>,
+    /// Images of the Dockerfile.
+    bases: Vec<String>,
 }
 
 impl Found {
@@ -84,7 +89,11 @@ impl Found {
     fn dockerfile(&mut self, chosen: &Chosen) {
         let Some(Image::Built(build)) = &chosen.environment().image else { return };
         match chosen.files.read(&build.dockerfile, DOCKERFILE) {
-            Ok(Some(_)) => {}
+            Ok(Some(text)) => {
+                if matches!(chosen.choice.image(), Said::By(_, Image::Built(_))) {
+                    self.bases(&String::from_utf8_lossy(&text), build);
+                }
+            }
             Ok(None) => self.problem(format!(
                 "{}: the repository has no `{}`",
                 chosen.environment().origin,
@@ -94,32 +103,38 @@ impl Found {
         }
     }
 
-    /// What needs a container.
-    fn sandbox(&mut self, chosen: &Chosen) {
-        let environment = chosen.environment();
-        for (is_wanted, what) in [
-            (!environment.services.is_empty(), "services"),
-            (environment.setup_root, "set-up as root"),
-            (matches!(environment.image, Some(Image::Built(_))), "a Dockerfile"),
-        ] {
-            if is_wanted {
-                self.problem(format!(
-                    "{} asks for {what}, which the built-in sandbox has not; hint: `--workspace docker`",
-                    environment.origin
-                ));
-            }
+    /// What the Dockerfile starts from.
+    fn bases(&mut self, text: &str, build: &ImageBuild) {
+        match images_of_dockerfile(text, build) {
+            Ok(bases) => self.bases = bases,
+            Err(error) => self.problem(format!("{}: {error}", one_line(&build.dockerfile, 100))),
         }
     }
 
     async fn images(&mut self, chosen: &Chosen) {
         let image = chosen.image().and_then(|row| row.value.as_str().map(str::to_owned));
         let services = chosen.environment().services.iter().map(|service| service.image.clone());
+        let (theirs, bases) = (chosen.choice.images_of_repository(), std::mem::take(&mut self.bases));
+        let registries = &chosen.settings.workspace.image_registries;
+        // the repository wrote the Dockerfile, whoever chose that
+        let mut by_repository: Vec<_> = theirs.iter().cloned().chain(bases).collect();
+        by_repository.retain(|image| match registries.check(image) {
+            Ok(()) => true,
+            Err(error) => {
+                self.problem(error);
+                false
+            }
+        });
+        let by_operator = image.into_iter().chain(services).filter(|image| !theirs.contains(image));
+        let by_operator: Vec<_> = by_operator.map(|image| (image, NamedBy::Operator)).collect();
+        let by_repository =
+            by_repository.into_iter().map(|image| (image, NamedBy::Repository(registries.clone())));
         let engine = match Engine::connect().await {
             Ok(engine) => engine,
             Err(error) => return self.problem(error),
         };
-        for image in image.into_iter().chain(services) {
-            match engine.has_image(&image).await {
+        for (image, by) in by_operator.into_iter().chain(by_repository) {
+            match engine.has_named(&image, &by).await {
                 Ok(true) => {}
                 Ok(false) => {
                     self.notes.push(format!("the image {image} is not here: the first task pulls it"))

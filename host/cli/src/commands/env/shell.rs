@@ -7,7 +7,7 @@ use sortie_workspace::container::Engine;
 use super::build::prepare;
 use crate::args::{EnvironmentArguments, EnvironmentShellArguments, ShellArguments};
 use crate::commands::shell;
-use crate::exit::{Exit, of_task};
+use crate::exit::{Exit, of_task, told};
 use crate::home::Places;
 use crate::print;
 use crate::settings::{read_file, resolve};
@@ -16,7 +16,7 @@ use crate::workspaces::{SANDBOX, owner_of_containers};
 pub(super) async fn run(places: &Places, arguments: EnvironmentShellArguments) -> anyhow::Result<Exit> {
     let EnvironmentShellArguments { of, command } = arguments;
     let is_container = is_container(places, of.clone())?;
-    let (env, network) = (of.env.clone(), of.network.clone());
+    let (env, network, accept) = (of.env.clone(), of.network.clone(), of.accept.clone());
     // what set-up prints is no part of what the command does
     let (report, error) = prepare(places, of, print::listener(false), true).await?;
     if report.outcome != Outcome::Done {
@@ -32,12 +32,20 @@ pub(super) async fn run(places: &Places, arguments: EnvironmentShellArguments) -
     let folder = shell::open(places, &id)?;
     // if this process is killed, the next command removes it
     folder.lend()?;
-    let visit =
-        ShellArguments { id: id.clone(), command, keep: false, workspace: None, image: None, network, env };
+    let visit = ShellArguments {
+        id: id.clone(),
+        command,
+        keep: false,
+        workspace: None,
+        image: None,
+        network,
+        env,
+        accept,
+    };
     let exit = shell::run_in(places, &folder, visit).await;
     folder.return_borrowed()?;
     if is_container && let Err(error) = remove_images(places, &id).await {
-        print::tell(format_args!("the image that set-up made is not removed: {error:#}"));
+        print::tell(format_args!("the image that set-up made is not removed: {}", told(&error)));
     }
     exit
 }

@@ -41,14 +41,42 @@ pub(super) fn run(places: &Places, arguments: ShowArguments) -> anyhow::Result<E
     let width = rows.iter().map(|row| row.key.chars().count()).max().unwrap_or_default().min(40);
     print::give("");
     for row in &rows {
-        let value = match &row.value {
-            Value::String(text) => one_line(text, SHOWN),
-            value => one_line(&value.to_string(), SHOWN),
-        };
+        let value = one_line(&in_words(&row.value), SHOWN);
         print::give(format_args!("{:width$}  {value}  # {}", row.key, one_line(&row.source, SHOWN)));
     }
     for notice in &notices {
         print::tell(format_args!("note: {}", one_line(notice, 500)));
     }
     Ok(Exit::Done)
+}
+
+/// A value as a person reads it: `dockerfile Dockerfile, context .`.
+fn in_words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(parts) => {
+            let is_said =
+                |value: &Value| !value.is_null() && value.as_object().is_none_or(|these| !these.is_empty());
+            let said = parts.iter().filter(|(_, value)| is_said(value));
+            let words: Vec<_> = said.map(|(key, value)| format!("{key} {}", in_words(value))).collect();
+            words.join(", ")
+        }
+        Value::Array(values) => values.iter().map(in_words).collect::<Vec<_>>().join(", "),
+        value => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_words_and_no_json() {
+        let build = json!({ "dockerfile": "Dockerfile", "context": "ci", "target": null, "args": {} });
+        assert_eq!(in_words(&build), "context ci, dockerfile Dockerfile");
+        let args = json!({ "args": { "VERSION": "3" }, "dockerfile": "D" });
+        assert_eq!(in_words(&args), "args VERSION 3, dockerfile D");
+        assert_eq!(in_words(&json!({ "env": "MY_TOKEN" })), "env MY_TOKEN");
+        assert_eq!((in_words(&json!(true)), in_words(&json!(512))), ("true".into(), "512".into()));
+    }
 }

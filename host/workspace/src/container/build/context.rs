@@ -25,6 +25,8 @@ const BYTES: u64 = 2 << 30;
 const ENTRIES: u64 = 500_000;
 /// Bytes of a Dockerfile, or of a list of what is to be left out.
 const TEXT: u64 = 1 << 20;
+/// The repository's own, in the root of the work tree: no two tasks have the same there.
+const REPOSITORY: &str = ".git";
 /// What a Dockerfile from beside the context is called in it.
 const OUTSIDE: &str = ".sortie-dockerfile";
 
@@ -104,15 +106,16 @@ impl Context {
 
 fn append(archive: &mut tar::Builder<Hashed>, source: &Source, masks: &[PathBuf]) -> io::Result<()> {
     let left_out = left_out(&source.root)?;
-    let is_masked = |path: &Path| {
+    let is_hidden = |path: &Path| {
         let path = source.beneath.join(path);
-        masks.iter().any(|mask| path.starts_with(mask.strip_prefix(".").unwrap_or(mask)))
+        path.starts_with(REPOSITORY)
+            || masks.iter().any(|mask| path.starts_with(mask.strip_prefix(".").unwrap_or(mask)))
     };
     traverse(&source.root, ENTRIES, &mut |step| {
         let Step::Found(found) = step else { return Ok(false) };
         let is_folder = found.kind == Kind::Folder;
         // its text goes in below, as it was looked at
-        if found.path == Path::new(&source.name) || is_masked(found.path) {
+        if found.path == Path::new(&source.name) || is_hidden(found.path) {
             return Ok(false);
         }
         if left_out.matched_path_or_any_parents(found.path, is_folder).is_ignore() {
@@ -285,6 +288,24 @@ mod tests {
             };
             assert!(Source::read(root, &build).is_err(), "{dockerfile}, {context}");
         }
+    }
+
+    #[test]
+    fn what_git_keeps_in_the_root_of_the_work_tree_is_not_in_the_context() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        for folder in [".git/objects", "app/.git"] {
+            std::fs::create_dir_all(root.join(folder)).expect("made");
+        }
+        for file in ["Dockerfile", ".git/HEAD", ".gitignore", "app/.git/HEAD", "app/Dockerfile"] {
+            std::fs::write(root.join(file), "FROM a").expect("written");
+        }
+        let all = ImageBuild { dockerfile: "Dockerfile".into(), ..ImageBuild::default() };
+        let mut found = names(root, &all, &[]);
+        found.sort();
+        assert_eq!(found, [".gitignore", "Dockerfile", "app", "app/.git", "app/.git/HEAD", "app/Dockerfile"]);
+        let own = ImageBuild { context: ".git".into(), ..all };
+        assert_eq!(names(root, &own, &[]), [OUTSIDE]);
     }
 
     #[test]

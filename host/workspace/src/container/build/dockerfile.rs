@@ -1,8 +1,8 @@
 //! What a Dockerfile would have the engine fetch by itself.
 //!
-//! The steps of a build have no network but the proxy. Two instructions work in the engine, on the host's network:
-//! `FROM`, whose images we have it pull beforehand, and `ADD` of an address, which could name anything that the host
-//! reaches; so that is refused, in the file and in what the images it starts from make it do.
+//! The steps of a build have no network but the proxy. Three instructions work in the engine, on the host's network:
+//! `FROM` and `COPY --from`, whose images we have it pull beforehand if they may be, and `ADD` of an address, which could
+//! name anything that the host reaches; so that is refused, in the file and in what the images it starts from make it do.
 //!
 //! That holds only as long as we see the instructions that the builder sees. Where its versions read a file differently
 //! (which of them this engine has, nobody tells), or where we do not follow them, the file is refused.
@@ -75,8 +75,34 @@ impl Dockerfile {
         self.instructions.iter().try_for_each(|(word, rest)| check(word, rest))
     }
 
-    /// The images that it starts from, by name, each once. `given` are arguments that stand in the place of the file's
-    /// own.
+    /// What of it a builder goes through to make a stage: all up to that one, whether it is needed or not.
+    ///
+    /// # Errors
+    /// If no stage is called so, or two are.
+    pub(super) fn up_to(mut self, target: Option<&str>) -> Result<Self, String> {
+        let Some(target) = target.filter(|target| !target.is_empty()) else { return Ok(self) };
+        let begins: Vec<(usize, bool)> = (self.instructions.iter().enumerate())
+            .filter(|(_, (word, _))| word == "FROM")
+            .map(|(at, (_, rest))| Ok((at, stage_of(rest)?.eq_ignore_ascii_case(target))))
+            .collect::<Result<_, String>>()?;
+        let mut found =
+            begins.iter().enumerate().filter(|(_, (_, is_target))| *is_target).map(|(stage, _)| stage);
+        let target = one_line(target, 100);
+        let stage = found.next().ok_or_else(|| format!("it has no stage `{target}`"))?;
+        if found.next().is_some() {
+            return Err(format!("two of its stages are called `{target}`"));
+        }
+        if let Some((next, _)) = begins.get(stage + 1) {
+            self.instructions.truncate(*next);
+        }
+        Ok(self)
+    }
+
+    /// The images that it starts from or copies out of, by name, each once. `given` are arguments that stand in the place
+    /// of the file's own.
+    ///
+    /// # Errors
+    /// If it is not certain which they are.
     pub(super) fn images(&self, given: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
         let mut arguments = BTreeMap::new();
         let mut stages: Vec<String> = Vec::new();
@@ -92,18 +118,24 @@ impl Dockerfile {
                     }
                 }
                 "FROM" => {
-                    let mut words = rest.split_whitespace().filter(|word| !word.starts_with("--"));
-                    let named = words.next().unwrap_or_default();
+                    let (_, bare) = flags(word, rest)?;
+                    let named = bare.split_whitespace().next().unwrap_or_default();
                     let image = expanded(named, &arguments).ok_or_else(|| {
                         format!("`FROM {}`: the name is not understood", one_line(named, 200))
                     })?;
-                    let of_a_stage = stages.iter().any(|stage| stage.eq_ignore_ascii_case(&image));
-                    if !of_a_stage && !image.eq_ignore_ascii_case(SCRATCH) && !images.contains(&image) {
+                    if !is_stage(&stages, &image) && image != SCRATCH && !images.contains(&image) {
                         images.push(image);
                     }
-                    // `FROM image AS name`; a stage without a name has one that nothing can be called by
-                    let name = words.nth(1).unwrap_or_default();
-                    stages.push(name.to_owned());
+                    stages.push(stage_of(rest)?);
+                }
+                "COPY" => {
+                    let Some(image) = copied_from(rest)? else { continue };
+                    // a stage knows those before it, by name or number, and not itself
+                    let before = &stages[..stages.len().saturating_sub(1)];
+                    let is_number = image.parse::<i64>().is_ok();
+                    if !is_stage(before, &image) && !is_number && !images.contains(&image) {
+                        images.push(image);
+                    }
                 }
                 _ => {}
             }
@@ -115,9 +147,62 @@ impl Dockerfile {
     }
 }
 
-/// The same for one line, as images keep what they add to those that start from them.
-pub(super) fn check_trigger(line: &str) -> Result<(), String> {
-    instruction(line).map_or(Ok(()), |(word, rest)| check(&word, &rest))
+fn is_stage(stages: &[String], name: &str) -> bool {
+    stages.iter().any(|stage| stage.eq_ignore_ascii_case(name))
+}
+
+/// `FROM image AS name`; a stage without a name has one that nothing can be called by.
+fn stage_of(rest: &str) -> Result<String, String> {
+    let (_, bare) = flags("FROM", rest)?;
+    Ok(bare.split_whitespace().nth(2).unwrap_or_default().to_owned())
+}
+
+/// What an instruction begins with, `--NAME` or `--NAME=VALUE` each, and the rest.
+fn flags<'a>(word: &str, rest: &'a str) -> Result<(Vec<&'a str>, &'a str), String> {
+    let mut rest = rest.trim_start();
+    let mut flags = Vec::new();
+    while rest.starts_with("--") {
+        let (flag, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        // a builder takes quotes and signs for escaping out, wherever they stand, and what they hold together
+        if !flag.is_ascii() || flag.contains(['"', '\'', '\\', '`']) {
+            let shown = one_line(flag, 200);
+            return Err(format!("`{word} {shown}`: a flag is written in plain letters, without quotes"));
+        }
+        flags.push(flag);
+        rest = after.trim_start();
+    }
+    Ok((flags, rest))
+}
+
+/// What `COPY` copies out of, if it is not the context: a stage or an image.
+fn copied_from(rest: &str) -> Result<Option<String>, String> {
+    let (flags, _) = flags("COPY", rest)?;
+    let mut from = flags.iter().filter_map(|flag| {
+        let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+        name.eq_ignore_ascii_case("--from").then_some(value)
+    });
+    let Some(image) = from.next() else { return Ok(None) };
+    // a builder takes signs of variables as they stand, or for variables, by its age
+    if from.next().is_some() || image.is_empty() || image.contains('$') {
+        return Err(format!("`COPY --from={}`: the name is not understood", one_line(image, 200)));
+    }
+    Ok(Some(image.to_owned()))
+}
+
+/// The same for an instruction that images keep for those that start from them, which is read as a file is. It has
+/// stages of its own, which are not known here.
+pub(super) fn check_trigger(text: &str) -> Result<(), String> {
+    let trigger = Dockerfile::parse(text)?;
+    for (word, rest) in &trigger.instructions {
+        if word == "ONBUILD" {
+            return Err("`ONBUILD ONBUILD` is for no builder".to_owned());
+        }
+        check(word, rest)?;
+        if word == "COPY" && copied_from(rest)?.is_some() {
+            return Err(format!("`ONBUILD COPY {}` is not followed", one_line(rest, 200)));
+        }
+    }
+    Ok(())
 }
 
 fn instruction(line: &str) -> Option<(String, String)> {
@@ -217,6 +302,48 @@ mod tests {
         Dockerfile::parse(text)?.images(&given)
     }
 
+    fn names(names: &[&str]) -> Result<Vec<String>, String> {
+        Ok(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    #[test]
+    fn images_are_copied_out_of_as_well_and_stages_before_are_none() {
+        let text = "FROM a AS one\nCOPY --from=b:1 /x /y\nCOPY x --from=c\nCOPY --chown=$U:1 --from=d /x /y\n\
+                    COPY --from=one /x /y\nFROM e AS two\nCOPY --from=ONE /x /y\nCOPY --from=0 /x /y\n\
+                    COPY --from=7 /x /y\ncopy \\\n --from=f@sha256:00 [\"x\", \"/y\"]\nCOPY --From=g /x /y\n\
+                    COPY --from=two /x /y\nCOPY --from=99999999999999999999 /x /y\n";
+        let found = ["a", "b:1", "d", "one", "e", "f@sha256:00", "g", "two", "99999999999999999999"];
+        assert_eq!(images(text, &[]), names(&found));
+        for hidden in [
+            "--from=$X",
+            "--from=${X}",
+            "--f\"rom\"=x",
+            "--from='x'",
+            "--fr\\om=x",
+            "--chown=\"a b\" --from=x",
+            "--chown=a\u{a0}--from=x\u{e9}",
+            "--from=x --from=y",
+            "--from=",
+            "--from x",
+        ] {
+            let text = format!("# escape=`\nFROM a\nCOPY {hidden} /x /y\n");
+            assert!(images(&text, &[]).is_err(), "{hidden}");
+        }
+        assert!(images("FROM --platform=\"x b c\" a", &[]).is_err());
+    }
+
+    #[test]
+    fn only_stages_up_to_the_target_count() {
+        let text = "ARG A=a\nFROM $A AS one\nFROM b AS Two\nCOPY --from=c /x /y\nFROM d\nADD http://a /b\nFROM e AS one\n";
+        let of = |target| Dockerfile::parse(text).expect("it is read").up_to(Some(target));
+        let two = of("two").expect("there is one");
+        assert_eq!(two.images(&BTreeMap::new()), names(&["a", "b", "c"]));
+        assert_eq!(two.check(), Ok(()));
+        assert_eq!(of("none").expect_err("there is none"), "it has no stage `none`");
+        assert!(of("one").is_err(), "builders may take the one or the other");
+        assert!(of("").expect("all of it").check().is_err());
+    }
+
     #[test]
     fn images_are_those_of_from_and_no_stages() {
         let text = "# syntax=any\nARG TAG=1 BASE=\"a\"\n  from --platform=x ${BASE}:$TAG AS build\nARG TAG=2\n\
@@ -284,6 +411,8 @@ mod tests {
             "ADD git@a:b /c",
             "ONBUILD ADD http://a /b",
             "onbuild  add\thttp://a /b",
+            "ONBUILD COPY --from=a /b /c",
+            &"ONBUILD ".repeat(100_000),
             "# escape=`\nADD `\nhttp://a /b",
             "#escape = `\nFROM a\nRUN x\\\nADD http://a /b",
             "RUN x \\\n# a comment\n\n y\nADD http://a /b",
@@ -294,6 +423,7 @@ mod tests {
         for plain in [
             "ADD a b.tar.gz /c/",
             "ADD --chown=1 [\"a b\", \"/c\"]",
+            "ONBUILD COPY a /b",
             "COPY --from=a http /b",
             "RUN apk \\\n add http://a $X",
             "# ADD http://a /b",
@@ -302,6 +432,11 @@ mod tests {
         ] {
             assert_eq!(checked(plain), Ok(()), "{plain}");
         }
-        assert!(check_trigger("ADD http://a /b").is_err() && check_trigger("RUN x").is_ok());
+        for fetched in
+            ["ADD http://a /b", "AD\\\nD http://a /b", "RUN x\nADD http://a /b", "COPY --from=a /b /c"]
+        {
+            assert!(check_trigger(fetched).is_err(), "{fetched}");
+        }
+        assert!(check_trigger("RUN x").is_ok() && check_trigger("COPY a /b").is_ok());
     }
 }
