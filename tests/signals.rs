@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::support::{Site, shell_script};
 
@@ -75,6 +76,15 @@ fn ctrl_c_twice_ends_at_once_and_leaves_no_process() {
     until("the command is gone", || !runs("86402"));
 }
 
+/// Has programs that are started from here told of SIGHUP, whoever started the
+/// tests: what a process ignores is ignored by those it starts, and what it
+/// catches is not.
+fn hand_on_hangups() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _inside = runtime.enter();
+    drop(signal(SignalKind::hangup()).expect("is caught"));
+}
+
 fn state(site: &Site) -> String {
     let list = site.sortie().args(["list", "--json"]).output().expect("runs");
     let list: serde_json::Value = serde_json::from_slice(&list.stdout).expect("one task");
@@ -87,6 +97,7 @@ fn archives(site: &Site) -> usize {
 
 #[test]
 fn a_task_whose_terminal_closes_ends_in_order() {
+    hand_on_hangups();
     let site = Site::new();
     let task = site.scripted(&shell_script(&["exec sleep 86403"]));
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
@@ -117,6 +128,7 @@ fn a_task_whose_terminal_closes_ends_in_order() {
 
 #[test]
 fn hanging_up_twice_ends_in_order_also_where_nobody_reads_any_more() {
+    hand_on_hangups();
     let site = Site::new();
     let (mut child, stdout) = asleep(&site, "86404");
     drop(stdout);
