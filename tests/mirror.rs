@@ -69,6 +69,16 @@ fn write(folder: &Path, name: &str, text: String) {
     std::fs::write(path, text).expect("a file is written");
 }
 
+/// That a connection to the mirror was refused, for the rule `none`, with what would allow it.
+fn assert_refused_by_none(ran: &Ran, address: SocketAddr) {
+    let refused = ran.report()["refused"].as_array().expect("a list");
+    let refusal = refused.iter().find(|refusal| refusal["action"] == format!("network-connect {address}"));
+    let refusal = refusal.unwrap_or_else(|| panic!("{:#}\n{}", ran.report(), ran.stderr));
+    assert_eq!(refusal["reason"], "the network rule of this phase is `none`");
+    let remedy = format!("`network.setup = \"{address}\"` in the settings would allow it");
+    assert!(refusal["remedy"].as_str().is_some_and(|said| said.starts_with(&remedy)), "{refusal}");
+}
+
 /// Puts a Python and a JavaScript package called `thing` into a folder, as
 /// indexes of the two kinds serve them.
 fn publish_things(folder: &Path, address: SocketAddr) {
@@ -167,12 +177,7 @@ fn pip_and_npm_install_from_the_users_mirror_and_from_nowhere_without_a_rule() {
     };
 
     let ran = run("none", &[]);
-    let refused = ran.report()["refused"].as_array().expect("a list");
-    let refusal = refused.iter().find(|refusal| refusal["action"] == format!("network-connect {address}"));
-    let refusal = refusal.unwrap_or_else(|| panic!("{:#}\n{}", ran.report(), ran.stderr));
-    assert_eq!(refusal["reason"], "the network rule of this phase is `none`");
-    let remedy = format!("`network.setup = \"{address}\"` in the settings would allow it");
-    assert!(refusal["remedy"].as_str().is_some_and(|said| said.starts_with(&remedy)), "{refusal}");
+    assert_refused_by_none(&ran, address);
     assert!(mirror.seen().is_empty());
     assert_eq!(ran.of_type("registries.learned").count(), 0, "nobody is asked without need");
 
@@ -283,12 +288,8 @@ fn cargo_fetches_from_the_users_mirror_and_from_nowhere_without_a_rule() {
     };
 
     let ran = run("none", &[]);
+    assert_refused_by_none(&ran, address);
     let refused = ran.report()["refused"].as_array().expect("a list");
-    let refusal = refused.iter().find(|refusal| refusal["action"] == format!("network-connect {address}"));
-    let refusal = refusal.unwrap_or_else(|| panic!("{:#}\n{}", ran.report(), ran.stderr));
-    assert_eq!(refusal["reason"], "the network rule of this phase is `none`");
-    let remedy = format!("`network.setup = \"{address}\"` in the settings would allow it");
-    assert!(refusal["remedy"].as_str().is_some_and(|said| said.starts_with(&remedy)), "{refusal}");
     assert_eq!(refused.len(), 1, "{refused:#?}");
     assert_eq!(ran.report()["network"]["sent"], 0);
     assert!(mirror.seen().is_empty());

@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn gradle_names_what_its_own_words_stand_for() {
         let said = "ask https://plugins.example/m2\nask https://central.example/maven2/\n\nWelcome to Gradle.\n\
-                    https://no.example\nask file:/root/.m2\n";
+                    https://no.example\nask file:/srv/m2\n";
         assert_eq!(
             gradle_repositories(&stdout(said)),
             ["https://plugins.example/m2", "https://central.example/maven2/"]
