@@ -48,9 +48,7 @@ fn untold(left: &[(TaskId, ContainerConfig)], why: &str) -> usize {
 
 /// Of which tasks there are such, on which nobody works.
 fn left(home: &Path) -> Vec<(TaskId, ContainerConfig)> {
-    let entries = std::fs::read_dir(home.join("tasks")).into_iter().flatten().flatten();
-    let tasks = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<TaskId>().ok());
-    let all = tasks.flat_map(|task| {
+    let all = TaskFolder::all(home).into_iter().flat_map(|task| {
         let folder = TaskFolder::place(home, &task);
         [folder.clone(), folder.join("blank")].map(|beside| (task.clone(), config(home, &task, &beside)))
     });
