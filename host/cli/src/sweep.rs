@@ -9,11 +9,11 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use sortie_lock::{Hold, Lock};
 use sortie_orchestrator::TaskFolder;
 use sortie_workspace::archive::Archives;
 use sortie_workspace::disk::Quota;
@@ -95,7 +95,7 @@ pub(crate) fn components(places: &Places, unused: Option<Duration>) -> usize {
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Scratch {
@@ -106,10 +106,8 @@ impl Scratch {
         loop {
             let path = tempfile::Builder::new().prefix("s-").tempdir_in(&all)?.keep();
             // a sweep may come between the two, and then there is nothing to lock, or nothing of this name
-            let Ok(lock) = File::open(&path) else { continue };
-            let locked = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
-            let inode = lock.metadata()?.ino();
-            if locked && fs::metadata(&path).is_ok_and(|there| there.ino() == inode) {
+            let Ok(folder) = File::open(&path) else { continue };
+            if let Some(lock) = Lock::of_new(folder, &path)? {
                 return Ok(Self { path, _lock: lock });
             }
         }
@@ -121,10 +119,8 @@ impl Scratch {
 
     fn sweep(home: &Path) -> usize {
         let entries = fs::read_dir(home.join("scratch")).into_iter().flatten().flatten();
-        let is_abandoned = |path: &PathBuf| {
-            let Ok(lock) = File::open(path) else { return false };
-            flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && remove_tree(path).is_ok()
-        };
+        let is_abandoned =
+            |path: &PathBuf| Lock::open(path, Hold::Exclusive).is_ok_and(|_lock| remove_tree(path).is_ok());
         entries.map(|entry| entry.path()).filter(is_abandoned).count()
     }
 }
@@ -152,11 +148,7 @@ mod tests {
         fs::write(killed.path().join("file"), "x").expect("is written");
         let left = killed.path().to_owned();
         // as if the process were gone: the lock is, the folder is not
-        drop(File::open(home.path()).and_then(|_| {
-            let mut killed = std::mem::ManuallyDrop::new(killed);
-            killed._lock = File::open("/dev/null")?;
-            Ok(())
-        }));
+        std::mem::ManuallyDrop::new(killed)._lock.release().expect("is given back");
         assert_eq!(Scratch::sweep(home.path()), 1);
         assert!(!left.exists() && alive.path().exists());
     }

@@ -7,12 +7,12 @@ mod sweep;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use sortie_core::TaskId;
+use sortie_lock::{Hold, Lock};
 use sortie_workspace::remove_tree;
 
 pub use retention::Stale;
@@ -50,14 +50,14 @@ pub struct TaskFolder {
     owner: (u32, u32),
     /// Empty while nobody works on the task and nothing is to be cleared up:
     /// so a sweep finds those of a process that was killed at a glance.
-    lock: File,
+    lock: Lock,
 }
 
 impl Drop for TaskFolder {
     fn drop(&mut self) {
         // a sweep that finds it otherwise finds nothing to do
         if !self.has_leavings() {
-            drop(self.lock.set_len(0));
+            drop(self.lock.file().set_len(0));
         }
     }
 }
@@ -126,8 +126,8 @@ impl TaskFolder {
         Ok(Self { path, owner, lock })
     }
 
-    fn working(mut self) -> Result<Self, FolderError> {
-        let written = self.lock.write_all(WORKING);
+    fn working(self) -> Result<Self, FolderError> {
+        let written = self.lock.file().write_all(WORKING);
         written.map_err(|source| failed("write", &self.path.join("lock"), source))?;
         Ok(self)
     }
@@ -149,7 +149,7 @@ impl TaskFolder {
     ///
     /// # Errors
     /// As [`TaskFolder::open`].
-    pub fn hold(home: &Path, id: &TaskId) -> Result<File, FolderError> {
+    pub fn hold(home: &Path, id: &TaskId) -> Result<Lock, FolderError> {
         let path = Self::place(home, id);
         if path.is_dir() { lock(&path, id) } else { Err(FolderError::None(id.clone())) }
     }
@@ -304,7 +304,7 @@ fn private(parents: bool, path: &Path) -> Result<(), FolderError> {
         .map_err(|source| failed("make", path, source))
 }
 
-fn lock(folder: &Path, id: &TaskId) -> Result<File, FolderError> {
+fn lock(folder: &Path, id: &TaskId) -> Result<Lock, FolderError> {
     let path = folder.join("lock");
     let file = OpenOptions::new()
         .create(true)
@@ -317,20 +317,14 @@ fn lock(folder: &Path, id: &TaskId) -> Result<File, FolderError> {
 }
 
 /// Locks a file that was found at this path.
-fn lock_open(file: File, path: &Path, id: &TaskId) -> Result<File, FolderError> {
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+fn lock_open(file: File, path: &Path, id: &TaskId) -> Result<Lock, FolderError> {
+    match Lock::new(file, Hold::Exclusive) {
         // somebody may have removed the folder between the two
-        Ok(()) if !is_at(&file, path) => Err(FolderError::None(id.clone())),
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(FolderError::Taken(id.clone())),
-        Err(error) => Err(failed("lock", path, error.into())),
+        Ok(lock) if !lock.is_at(path) => Err(FolderError::None(id.clone())),
+        Ok(lock) => Ok(lock),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(FolderError::Taken(id.clone())),
+        Err(error) => Err(failed("lock", path, error)),
     }
-}
-
-/// Whether this file is the one that a path leads to.
-fn is_at(file: &File, path: &Path) -> bool {
-    let (Ok(open), Ok(there)) = (file.metadata(), fs::metadata(path)) else { return false };
-    (open.dev(), open.ino()) == (there.dev(), there.ino())
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> FolderError {

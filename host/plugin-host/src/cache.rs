@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 use sortie_core::digest::Digest;
+use sortie_lock::{Hold, Lock};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -219,18 +219,16 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Writes a new file of an unused name. It is locked for as long as the file
 /// that comes with its path lives: so a sweep leaves it alone.
-fn write_aside(folder: &Path, parts: &[&[u8]]) -> io::Result<(PathBuf, File)> {
+fn write_aside(folder: &Path, parts: &[&[u8]]) -> io::Result<(PathBuf, Lock)> {
     loop {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let path = folder.join(format!(".{:016x}.new", u64::from_le_bytes(random)));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         // a sweep between the two calls may have taken it for left over
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() || file.metadata()?.nlink() == 0 {
-            continue;
-        }
-        let written = parts.iter().try_for_each(|part| file.write_all(part));
-        return written.inspect_err(|_| drop(fs::remove_file(&path))).map(|()| (path, file));
+        let Some(lock) = Lock::of_new(file, &path)? else { continue };
+        let written = parts.iter().try_for_each(|part| lock.file().write_all(part));
+        return written.inspect_err(|_| drop(fs::remove_file(&path))).map(|()| (path, lock));
     }
 }
 
@@ -264,8 +262,7 @@ pub fn sweep_cache(folder: &Path, unused: Option<Duration>) -> usize {
 fn sweep_file(path: &Path, unused: Option<Duration>) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
     let surplus = if name.starts_with('.') && name.ends_with(".new") {
-        open_regular(path)
-            .is_ok_and(|(file, _)| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok())
+        open_regular(path).is_ok_and(|(file, _)| Lock::new(file, Hold::Exclusive).is_ok())
     } else if let (Some(unused), true) = (unused, name.ends_with(".artefact")) {
         let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
         modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > unused))

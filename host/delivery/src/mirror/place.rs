@@ -12,13 +12,13 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use git2::{Oid, Repository};
-use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
+pub(super) use sortie_lock::Hold;
 use sortie_policy::ports::{ErrorCode, PortError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -180,26 +180,27 @@ impl Place {
         wait: Duration,
         cancel: &CancellationToken,
     ) -> Result<Lock, PortError> {
-        let mut lock = Lock { file: place.open_lock().map_err(unusable)?, path: place.folder.join("lock") };
         loop {
+            // where the mirror was removed between the two, this is the lock of its successor
+            let mut lock = place.open_lock().map_err(unusable)?;
             lock.acquire(hold, wait, cancel).await?;
             if lock.is_current() {
                 lock.touch();
                 return Ok(lock);
             }
-            // the mirror was removed between the two; this is the lock of its successor
-            lock.file = place.open_lock().map_err(unusable)?;
         }
     }
 
-    fn open_lock(&self) -> io::Result<File> {
+    /// Its lock, which is not held yet.
+    fn open_lock(&self) -> io::Result<Lock> {
+        let path = self.folder.join("lock");
         let mut attempts = 0..10;
         loop {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-            match File::options().create(true).truncate(false).write(true).open(self.folder.join("lock")) {
+            match File::options().create(true).truncate(false).write(true).open(&path) {
                 // its folder was removed in the meantime
                 Err(error) if error.kind() == io::ErrorKind::NotFound && attempts.next().is_some() => {}
-                opened => return opened,
+                opened => return opened.map(|file| Lock { lock: file.into(), path }),
             }
         }
     }
@@ -233,7 +234,7 @@ impl Place {
 
     /// Locks it as those do who write, if nobody else holds it.
     fn lock_now(&self) -> Option<Lock> {
-        Lock { file: self.open_lock().ok()?, path: self.folder.join("lock") }.now()
+        self.open_lock().ok()?.now()
     }
 }
 
@@ -245,19 +246,11 @@ fn is_half(path: &Path) -> bool {
     name.starts_with(b"tmp_") || name.starts_with(b".tmp-") || is_of("keep") || is_of("lock")
 }
 
-/// How a mirror is locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
-    /// By those who read.
-    Shared,
-    /// By the one who writes.
-    Exclusive,
-}
-
-/// A lock, until it is dropped.
+/// The lock of a mirror: shared by those who read, exclusive to the one who
+/// writes.
 #[derive(Debug)]
 pub(super) struct Lock {
-    file: File,
+    lock: sortie_lock::Lock,
     path: PathBuf,
 }
 
@@ -283,15 +276,11 @@ impl Lock {
         wait: Duration,
         cancel: &CancellationToken,
     ) -> Result<(), PortError> {
-        let operation = match hold {
-            Hold::Shared => FlockOperation::NonBlockingLockShared,
-            Hold::Exclusive => FlockOperation::NonBlockingLockExclusive,
-        };
         let until = Instant::now() + wait;
         loop {
-            match flock(&self.file, operation) {
+            match self.lock.hold(hold) {
                 Ok(()) => return Ok(()),
-                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {}
                 Err(error) => {
                     return Err(PortError::new(
                         ErrorCode::Conflict,
@@ -300,7 +289,7 @@ impl Lock {
                 }
             }
             // two who read and want to write would wait for each other
-            flock(&self.file, FlockOperation::Unlock).map_err(|error| unusable(error.into()))?;
+            self.lock.release().map_err(unusable)?;
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
                 () = cancel.cancelled() => {
@@ -313,19 +302,18 @@ impl Lock {
     /// It, held as by one who writes; none if somebody else holds it, or it is
     /// no longer what others would lock.
     fn now(self) -> Option<Self> {
-        let is_free = flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        let is_free = self.lock.hold(Hold::Exclusive).is_ok();
         (is_free && self.is_current()).then_some(self)
     }
 
     /// Whether it is still what others would lock.
     fn is_current(&self) -> bool {
-        let same = |there: fs::Metadata| Ok(there.ino() == self.file.metadata()?.ino());
-        fs::metadata(&self.path).and_then(same).unwrap_or(false)
+        self.lock.is_at(&self.path)
     }
 
     fn touch(&self) {
         // without it, the mirror only goes earlier
-        drop(self.file.set_modified(SystemTime::now()));
+        drop(self.lock.file().set_modified(SystemTime::now()));
     }
 }
 
@@ -387,7 +375,7 @@ mod tests {
     fn the_lock_of_a_mirror_that_was_removed_is_not_that_of_its_successor() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = Place { folder: folder.path().join("place") };
-        let lock = || Lock { file: place.open_lock().expect("opens"), path: place.folder.join("lock") };
+        let lock = || place.open_lock().expect("opens");
         let old = lock();
         assert!(place.remove());
         assert!(!place.folder.exists());

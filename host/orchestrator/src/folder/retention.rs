@@ -2,12 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "removes the folders of tasks")]
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, flock};
 use sortie_core::TaskId;
+use sortie_lock::{Hold, Lock};
 use sortie_workspace::disk;
 
 use super::{FolderError, TaskFolder, failed, remove};
@@ -58,10 +58,9 @@ impl TaskFolder {
         if going.is_dir() && !remove_going(&going) {
             return Err(FolderError::Taken(id.clone()));
         }
-        let own = File::open(folder.path()).map_err(|source| failed("open", folder.path(), source))?;
         // a sweep, which may find it from the next line on, is not to begin on it as well
-        flock(&own, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| failed("lock", folder.path(), error.into()))?;
+        let _own = Lock::open(folder.path(), Hold::Exclusive)
+            .map_err(|source| failed("lock", folder.path(), source))?;
         // whoever waits for the task's lock finds none: nobody comes into half a folder
         fs::rename(folder.path(), &going).map_err(|source| failed("remove", folder.path(), source))?;
         remove(&going)
@@ -77,8 +76,7 @@ impl TaskFolder {
 
 /// Removes such a folder, unless somebody is at it.
 fn remove_going(path: &Path) -> bool {
-    let Ok(own) = File::open(path) else { return false };
-    flock(&own, FlockOperation::NonBlockingLockExclusive).is_ok() && remove(path).is_ok()
+    Lock::open(path, Hold::Exclusive).is_ok_and(|_own| remove(path).is_ok())
 }
 
 fn is_going(path: &Path) -> bool {
@@ -196,8 +194,7 @@ mod tests {
         let (id, _) = made(home.path());
         let going = home.path().join("tasks").join(format!("{id}{GOING}"));
         fs::rename(TaskFolder::place(home.path(), &id), &going).expect("is moved");
-        let own = File::open(&going).expect("opens");
-        flock(&own, FlockOperation::NonBlockingLockExclusive).expect("is locked");
+        let own = Lock::open(&going, Hold::Exclusive).expect("is locked");
         assert_eq!(TaskFolder::sweep(home.path()), 0);
         assert!(going.exists());
         drop(own);
@@ -210,7 +207,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let (id, _) = made(home.path());
         let path = TaskFolder::place(home.path(), &id).join("lock");
-        let open = || File::open(&path).expect("opens");
+        let open = || fs::File::open(&path).expect("opens");
         let (still, before) = (open(), open());
         lock_open(still, &path, &id).expect("it is there");
         TaskFolder::remove(home.path(), &id).expect("is removed");

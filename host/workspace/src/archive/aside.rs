@@ -6,17 +6,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use sortie_lock::{Hold, Lock};
 
 const SUFFIX: &str = ".new";
 
 /// A file that is being written. Removed when dropped, unless it was moved.
 pub(super) struct Aside {
     path: PathBuf,
-    file: File,
+    lock: Lock,
 }
 
 impl Aside {
@@ -27,20 +27,19 @@ impl Aside {
             let path = folder.join(format!(".{name}-{:016x}{SUFFIX}", u64::from_le_bytes(random)));
             let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
             // Between the two calls a sweep may have taken it for left over: then it is gone, and another is made.
-            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && file.metadata()?.nlink() == 1
-            {
-                return Ok(Self { path, file });
+            if let Some(lock) = Lock::of_new(file, &path)? {
+                return Ok(Self { path, lock });
             }
         }
     }
 
     pub(super) fn file(&self) -> &File {
-        &self.file
+        self.lock.file()
     }
 
     /// Puts it on the disk and into its place.
     pub(super) fn move_to(self, path: &Path) -> io::Result<()> {
-        self.file.sync_all()?;
+        self.file().sync_all()?;
         fs::rename(&self.path, path)?;
         // Its name, too: what it was made from is about to be removed.
         path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
@@ -69,7 +68,7 @@ fn is_abandoned(path: &Path) -> bool {
     let flags = i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits());
     let Ok(flags) = flags else { return false };
     let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else { return false };
-    flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && fs::remove_file(path).is_ok()
+    Lock::new(file, Hold::Exclusive).is_ok_and(|_lock| fs::remove_file(path).is_ok())
 }
 
 #[cfg(test)]

@@ -4,15 +4,16 @@
 
 mod hierarchy;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::fs::{Access, access};
 use rustix::process::{Pid, kill_process};
+use sortie_lock::{Hold, Lock};
 use sortie_policy::ports::CommandLimit;
 
 use hierarchy::{Hierarchies, Version};
@@ -32,7 +33,7 @@ const PREFIX: &str = "sortie-";
 pub(super) struct Cgroup {
     directories: Vec<PathBuf>,
     /// The same, open and locked: what nobody holds a lock on was left by a host that was killed.
-    locks: Vec<File>,
+    locks: Vec<Lock>,
     cpus: bool,
     counters: Arc<Counters>,
 }
@@ -111,9 +112,7 @@ impl Cgroup {
             Err(error) => return Err(error),
         }
         self.directories.push(directory.clone());
-        let lock = File::open(&directory)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        self.locks.push(lock);
+        self.locks.push(Lock::open(&directory, Hold::Exclusive)?);
         Ok(directory)
     }
 
@@ -189,8 +188,7 @@ fn is_abandoned(entry: &fs::DirEntry) -> bool {
     let owner =
         name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
     owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
-        && File::open(entry.path())
-            .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok())
+        && Lock::open(&entry.path(), Hold::Exclusive).is_ok()
 }
 
 /// Kills what is still in it and removes it. Blocks until the kernel has noticed, a second at most.
@@ -327,8 +325,8 @@ mod tests {
             fs::create_dir(parent.path().join(name)).expect("is made");
         }
         // a host whose processes cannot be seen from here, in a container say
-        let lock = File::open(parent.path().join("sortie-4294967294-0")).expect("opens");
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).expect("is locked");
+        let lock = parent.path().join("sortie-4294967294-0");
+        let lock = Lock::open(&lock, Hold::Exclusive).expect("is locked");
         let abandoned = || {
             let entries = fs::read_dir(parent.path()).expect("is read").map(|entry| entry.expect("an entry"));
             let mut names: Vec<_> = entries.filter(is_abandoned).map(|entry| entry.file_name()).collect();

@@ -9,8 +9,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, flock};
 use sortie_core::digest::Digest;
+use sortie_lock::{Hold, Lock};
 use sortie_policy::ports::Forked;
 
 use super::listing::GIT;
@@ -40,7 +40,7 @@ pub struct Snapshot {
     path: PathBuf,
     about: About,
     owner: Option<(u32, u32)>,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Snapshots {
@@ -68,13 +68,12 @@ impl Snapshots {
     }
 
     fn open(&self, path: &Path) -> Option<Snapshot> {
-        let file = File::open(path.join("used")).ok()?;
         // one that somebody removes is none, and removing it takes its time
-        flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+        let lock = Lock::open(&path.join("used"), Hold::Shared).ok()?;
         // after the lock: it may be gone by now
         let about = about(path)?;
         drop(File::open(path.join("used")).ok()?.set_modified(SystemTime::now()));
-        Some(Snapshot { path: path.to_owned(), about, owner: self.owner, _lock: file })
+        Some(Snapshot { path: path.to_owned(), about, owner: self.owner, _lock: lock })
     }
 
     /// Keeps what set-up added to a work tree since `before`, and its home, under a key. None if there is one by now:
@@ -131,8 +130,7 @@ impl Snapshots {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let path = self.folder.join(format!("{UNFINISHED}{:016x}", u64::from_ne_bytes(random)));
         DirBuilder::new().mode(0o700).create(&path)?;
-        let lock = File::create(path.join("used"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        let lock = Lock::new(File::create(path.join("used"))?, Hold::Exclusive)?;
         Ok(Unfinished { path, _lock: lock })
     }
 
@@ -241,7 +239,7 @@ impl Snapshot {
 /// One that is being written. Removed when dropped.
 struct Unfinished {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Unfinished {
@@ -282,7 +280,7 @@ fn about(path: &Path) -> Option<About> {
 
 /// Removes a snapshot that nobody holds.
 fn remove_unlocked(path: &Path) -> bool {
-    let lock = match File::open(path.join("used")) {
+    let _lock = match Lock::open(&path.join("used"), Hold::Exclusive) {
         Ok(lock) => lock,
         // it was never locked, or is half gone
         Err(error) if error.kind() == ErrorKind::NotFound && path.is_dir() => {
@@ -290,9 +288,6 @@ fn remove_unlocked(path: &Path) -> bool {
         }
         Err(_) => return false,
     };
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return false;
-    }
     // first what makes it one, so that nobody takes up the half of it
     match fs::remove_file(path.join("about.json")) {
         Err(error) if error.kind() != ErrorKind::NotFound => false,
@@ -476,8 +471,8 @@ mod tests {
         assert_eq!(going(rules(250, 1000)), [key("a")]);
         assert_eq!(going(rules(1000, 11)), [key("a"), key("b")], "each holds 6 bytes");
         assert_eq!(going(rules(1000, 1000)), Vec::<String>::new());
-        let removing = File::open(ground.path("snapshots").join(key("a")).join("used")).expect("opens");
-        flock(&removing, FlockOperation::NonBlockingLockExclusive).expect("nobody holds it");
+        let used = ground.path("snapshots").join(key("a")).join("used");
+        let removing = Lock::open(&used, Hold::Exclusive).expect("nobody holds it");
         let (snapshots, a) = (ground.snapshots.clone(), Digest::of(b"a"));
         let found = at_once(move || snapshots.find(&a).is_some());
         assert!(!found, "nobody waits for one that is being removed");

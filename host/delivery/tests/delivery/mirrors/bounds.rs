@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, flock};
 use sortie_delivery::{MirrorBounds, Mirrors};
+use sortie_lock::{Hold, Lock};
 
 use super::remotes::{LARGE, Remotes, SMALL};
 use crate::support::git;
@@ -13,8 +13,7 @@ use crate::support::git;
 async fn a_mirror_that_is_in_use_for_too_long_is_not_waited_for() {
     let remotes = Remotes::new();
     remotes.fetch(None).await;
-    let lock = fs::File::open(remotes.place().join("lock")).expect("is there");
-    flock(&lock, FlockOperation::LockExclusive).expect("is locked");
+    let _lock = Lock::open(&remotes.place().join("lock"), Hold::Exclusive).expect("is locked");
     let bounds = MirrorBounds { wait: Duration::ZERO, ..MirrorBounds::default() };
     let task = remotes.task_on("ssh://host.example/origin.git", Mirrors::bounded(&remotes.home(), bounds));
     let before = remotes.sent();

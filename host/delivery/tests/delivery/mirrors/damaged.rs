@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::fs::{FlockOperation, flock};
 use sortie_delivery::Mirrors;
+use sortie_lock::{Hold, Lock};
 
 use super::remotes::{LARGE, Remotes, SMALL, files, noise};
 use crate::support::{Ground, Task, git, write};
@@ -155,8 +155,7 @@ async fn a_sweep_removes_what_is_half_made_and_nobody_makes() {
     remotes.fetch(None).await;
     let half = remotes.place().join("incoming.git");
     write(&half, "objects/pack/tmp_pack", "half");
-    let lock = fs::File::open(remotes.place().join("lock")).expect("is there");
-    flock(&lock, FlockOperation::LockShared).expect("is locked");
+    let lock = Lock::open(&remotes.place().join("lock"), Hold::Shared).expect("is locked");
     assert_eq!(remotes.mirrors().sweep(), 0);
     assert!(half.exists());
     drop(lock);

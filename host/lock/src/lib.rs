@@ -1,0 +1,150 @@
+//! A lock on a file or folder of the host's own that ends with whoever holds it: with its value, at once, and with
+//! its process, however that ends.
+//!
+//! The kernel keeps such a lock (`flock(2)`) until every descriptor of the opened file is closed. A process that was
+//! just forked off has them all, until it runs its program: closed here alone, a lock would be held on for that long,
+//! and whoever asks for it at once would find it taken. So a [`Lock`] is given back before it is closed.
+
+#![expect(clippy::disallowed_methods, reason = "this is what holds locks")]
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+/// An opened file or folder, locked until it is dropped.
+#[derive(Debug)]
+pub struct Lock(File);
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// By as many as like.
+    Shared,
+    /// By one, and nobody else.
+    Exclusive,
+}
+
+impl Lock {
+    /// Locks what was opened. It may have been moved or removed since: [`Lock::is_at`] tells.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if somebody else holds it; nobody is waited for. Else if it cannot be locked.
+    pub fn new(file: File, hold: Hold) -> io::Result<Self> {
+        let lock = Self(file);
+        lock.hold(hold)?;
+        Ok(lock)
+    }
+
+    /// Locks what was just made at a path; none if whoever clears up took it for left over in between.
+    ///
+    /// # Errors
+    /// If it cannot be locked.
+    pub fn of_new(file: File, path: &Path) -> io::Result<Option<Self>> {
+        match Self::new(file, Hold::Exclusive) {
+            Ok(lock) => Ok(lock.is_at(path).then_some(lock)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Locks what is at a path.
+    ///
+    /// # Errors
+    /// As [`Lock::new`], and if there is nothing that could be opened to read.
+    pub fn open(path: &Path, hold: Hold) -> io::Result<Self> {
+        Self::new(File::open(path)?, hold)
+    }
+
+    /// Changes how it is held. Others may come in between, and after an error it may be held no longer.
+    ///
+    /// # Errors
+    /// As [`Lock::new`].
+    pub fn hold(&self, hold: Hold) -> io::Result<()> {
+        let operation = match hold {
+            Hold::Shared => FlockOperation::NonBlockingLockShared,
+            Hold::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        };
+        Ok(flock(&self.0, operation)?)
+    }
+
+    /// Gives it back; [`Lock::hold`] asks for it again.
+    ///
+    /// # Errors
+    /// If the kernel does not take it.
+    pub fn release(&self) -> io::Result<()> {
+        Ok(flock(&self.0, FlockOperation::Unlock)?)
+    }
+
+    /// Whether this is what a path leads to, links followed.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let (Ok(open), Ok(there)) = (self.0.metadata(), fs::metadata(path)) else { return false };
+        (open.dev(), open.ino()) == (there.dev(), there.ino())
+    }
+
+    /// What is locked.
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+/// One that is not held yet.
+impl From<File> for Lock {
+    fn from(file: File) -> Self {
+        Self(file)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // what cannot be given back is closed, and ends with that
+        drop(self.release());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_lock_is_free_though_a_process_has_its_descriptor() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let lock = Lock::open(file.path(), Hold::Exclusive).expect("is free");
+        // as one that was forked off and runs no program yet
+        let inherited = lock.file().try_clone().expect("is cloned");
+        let taken = Lock::open(file.path(), Hold::Shared).expect_err("it is held");
+        assert_eq!(taken.kind(), io::ErrorKind::WouldBlock);
+        drop(lock);
+        Lock::open(file.path(), Hold::Exclusive).expect("is free");
+        drop(inherited);
+    }
+
+    #[test]
+    fn a_lock_is_shared_or_one_holders() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = |hold| Lock::open(folder.path(), hold);
+        let (one, another) = (open(Hold::Shared).expect("is free"), open(Hold::Shared).expect("is shared"));
+        assert!(one.hold(Hold::Exclusive).is_err(), "two have it");
+        one.release().expect("is given back");
+        another.hold(Hold::Exclusive).expect("nobody else has it");
+        assert!(one.hold(Hold::Shared).is_err());
+    }
+
+    #[test]
+    fn a_lock_on_what_was_replaced_is_not_at_its_path() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lock");
+        let make = || File::create(&path).expect("is made");
+        let old = Lock::of_new(make(), &path).expect("is locked").expect("is there");
+        assert!(Lock::of_new(make(), &path).expect("is locked by another").is_none());
+        fs::remove_file(&path).expect("is removed");
+        assert!(!old.is_at(&path));
+        let removed = make();
+        fs::remove_file(&path).expect("is removed");
+        assert!(Lock::of_new(removed, &path).expect("is locked").is_none());
+        let new = Lock::of_new(make(), &path).expect("is locked").expect("is there");
+        assert!(new.is_at(&path) && !old.is_at(&path));
+    }
+}
