@@ -1,9 +1,10 @@
-//! For tests and benchmarks alone: what stands around a gate, as they want it to be.
+//! For tests and benchmarks alone: what stands around a gate, as they want it to be, and a server over https.
 //!
 //! A crate has this among its `dev-dependencies` or not at all, so that nothing that is shipped can make a gate with
 //! circumstances of its own choice, or one that keeps no record: `lib.rs` is linked into tests only, and clippy's
 //! list of disallowed calls has what is here beside [`Gate::new`].
 
+pub mod https;
 mod policies;
 mod record;
 

@@ -1,16 +1,11 @@
 //! `git clone` over https from a server of our own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::pki_types::PrivatePkcs8KeyDer;
+use sortie_testing::https::{self, Identity};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio::process::Command;
-use tokio_rustls::TlsAcceptor;
 
 use crate::proxy::Running;
 use crate::support::World;
@@ -37,29 +32,10 @@ impl Forge {
             let (ok, text) = git(&work, arguments, &[]).await;
             assert!(ok, "git {arguments:?}: {text}");
         }
-        let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-        std::fs::write(folder.path().join("ca.pem"), key.cert.pem()).expect("is written");
-        let der = PrivatePkcs8KeyDer::from(key.signing_key.serialize_der()).into();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring serves them")
-            .with_no_client_auth()
-            .with_single_cert(vec![key.cert.der().clone()], der)
-            .expect("the key is its own");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
-        let port = listener.local_addr().expect("it is bound").port();
-        let (acceptor, root) = (TlsAcceptor::from(Arc::new(config)), folder.path().to_owned());
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, root) = (acceptor.clone(), root.clone());
-                tokio::spawn(async move {
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        serve(stream, root).await;
-                    }
-                });
-            }
-        });
+        let identity = Identity::of("localhost");
+        std::fs::write(folder.path().join("ca.pem"), identity.pem()).expect("is written");
+        let root = folder.path().to_owned();
+        let port = identity.serve(move |path| https::file(&root, path)).await.port();
         Self { folder, port }
     }
 
@@ -75,27 +51,6 @@ impl Forge {
         let variables = [("https_proxy", proxy.as_str()), ("GIT_SSL_CAINFO", &ca)];
         git(self.folder.path(), &["clone", "--quiet", &url, name], &variables).await
     }
-}
-
-/// Answers one request with a file below the root.
-async fn serve(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, root: PathBuf) {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => request.push(byte),
-            Err(_) => return,
-        }
-    }
-    let request = String::from_utf8_lossy(&request).into_owned();
-    let path = request.split(' ').nth(1).unwrap_or("/").split('?').next().unwrap_or("/").to_owned();
-    let (status, body) = match std::fs::read(root.join(path.trim_start_matches('/'))) {
-        Ok(body) => ("200 OK", body),
-        Err(_) => ("404 Not Found", Vec::new()),
-    };
-    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-    let _ = stream.write_all(head.as_bytes()).await;
-    let _ = stream.write_all(&body).await;
-    let _ = stream.shutdown().await;
 }
 
 /// Runs git with nobody's settings.

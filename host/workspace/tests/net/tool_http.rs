@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use rustls::pki_types::PrivateKeyDer;
 use sortie_core::action::HttpRequest;
 use sortie_policy::ports::{Body, ErrorCode, HttpClient, PortError};
+use sortie_testing::https::{self, Identity};
 use sortie_workspace::egress::{HttpLimits, SystemWire, ToolHttp, client_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -233,29 +233,10 @@ async fn a_request_whose_body_never_ends_does_not_outlive_its_response() {
 
 /// A TLS server for one name, and a configuration that trusts it.
 async fn tls_server(name: &str) -> (SocketAddr, Arc<rustls::ClientConfig>) {
-    let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+    let identity = Identity::of(name);
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).expect("a root");
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring serves them")
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .expect("key and certificate belong together");
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
-    let address = listener.local_addr().expect("it is bound");
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-            let mut request = [0; 4096];
-            let _ = stream.read(&mut request).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecure").await;
-            let _ = stream.shutdown().await;
-        }
-    });
+    roots.add(identity.certificate().clone()).expect("a root");
+    let address = identity.serve(|_| https::response("200 OK", &[], b"secure")).await;
     (address, client_config(roots))
 }
 
