@@ -28,7 +28,7 @@ use sortie_core::text::one_line;
 use sortie_delivery::{Mirrors, Source, TaskRepository, branch_name, check_branch_name};
 use sortie_environment::check_secrets;
 use sortie_orchestrator::{
-    Listener, Parts, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun, Until,
+    Listener, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun, Until,
 };
 use sortie_policy::ports::{Files, NetworkMeter};
 use sortie_policy::{Approver, Chain, Defaults, FactsSource, Gate};
@@ -212,7 +212,8 @@ pub(crate) async fn run_task(
         keep: arguments.keep,
         until,
     };
-    let parts = Parts {
+    let run = TaskRun {
+        plan,
         gate,
         journal,
         meter,
@@ -228,7 +229,7 @@ pub(crate) async fn run_task(
         model,
         cancel,
     };
-    let report = TaskRun::run(plan, parts).await;
+    let report = run.run().await;
     bounds::give_back(&places.home);
     Ok(report?)
 }

@@ -4,7 +4,6 @@
 #![expect(clippy::disallowed_methods, reason = "writes what is kept of a task into its folder")]
 
 use std::path::PathBuf;
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -81,6 +80,7 @@ impl TaskRun {
         }
         let delivered = progress.delivered.is_some();
         let made_of = progress.made_of.clone();
+        let is_cloned = made_of.base.is_some();
         let report = self.report(ended, progress);
         if self.plan.until == Until::SetUp && report.outcome == Outcome::Done {
             // nobody has worked on it
@@ -96,7 +96,7 @@ impl TaskRun {
         let is_safe = delivered || matches!(archived, Some(Archived::Whole(_)));
         if is_safe
             && !self.plan.keep
-            && let Err(why) = self.release(delivered || self.has_nothing_to_deliver().await).await
+            && let Err(why) = self.release(delivered || self.has_nothing_to_deliver(is_cloned).await).await
         {
             self.warn(format!("the workspace is not removed: {why}"));
         }
@@ -128,7 +128,7 @@ impl TaskRun {
             work_tree: self.folder.work_tree(),
             blobs: self.folder.blobs(),
             diff: self.folder.diff(),
-            base: self.base.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            base: made_of.base,
             image: made_of.image,
             image_id: made_of.image_id,
             report: report.clone(),
@@ -153,8 +153,7 @@ impl TaskRun {
     }
 
     /// Whether the host's own repository has no commit of the task's.
-    async fn has_nothing_to_deliver(&self) -> bool {
-        let is_cloned = self.base.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    async fn has_nothing_to_deliver(&self, is_cloned: bool) -> bool {
         !is_cloned || matches!(self.repository.planned_push().await, Ok(None))
     }
 

@@ -25,6 +25,6 @@ mod work;
 pub use archive::{Archived, Archiver, Remains};
 pub use folder::{FolderError, Stale, TaskFolder};
 pub use journal::{Listener, TaskJournal};
-pub use run::{Adopt, Adopted, Parts, Plan, RunError, TaskRun, Toolmaker, Until};
+pub use run::{Adopt, Adopted, Plan, RunError, TaskRun, Toolmaker, Until};
 pub use set_up::task_images;
 pub use store::{Store, StoreError, StoredEvent, TaskRecord, TaskState};

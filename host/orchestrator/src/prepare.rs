@@ -1,6 +1,6 @@
 //! Prepare: clone, workspace up, set-up, baseline tests.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use sortie_agent::Limits;
 use sortie_core::Actor;
@@ -9,7 +9,7 @@ use sortie_core::event::Event;
 use sortie_policy::ports::{PortError, Tools, Workspace};
 
 use crate::environment::Decided;
-use crate::run::{Adopted, MadeOf, RunError, TaskRun, Toolmaker, port};
+use crate::run::{Adopted, Progress, RunError, TaskRun, port};
 use crate::set_up::SetUp;
 use crate::tests_run::TestRun;
 
@@ -32,21 +32,16 @@ pub(crate) struct Begun {
 }
 
 impl TaskRun {
-    /// `up` holds the workspace as soon as it runs, and `made_of` the images
-    /// that are this task's alone, so that the one is stopped and the others
+    /// `progress` holds the workspace as soon as it runs, and the images that
+    /// are this task's alone, so that the one is stopped and the others
     /// removed whatever happens afterwards.
-    pub(crate) async fn prepare(
-        &self,
-        tools: &dyn Toolmaker,
-        up: &mut Option<Arc<dyn Workspace>>,
-        made_of: &mut MadeOf,
-    ) -> Result<Prepared, RunError> {
-        let Begun { base, adopted, decided, set_up } = self.prepare_set_up(up, made_of).await?;
+    pub(crate) async fn prepare(&self, progress: &mut Progress) -> Result<Prepared, RunError> {
+        let Begun { base, adopted, decided, set_up } = self.prepare_set_up(progress).await?;
         let workspace = self.start_workspace(&decided, set_up.image_id).await?;
-        *up = Some(Arc::clone(&workspace));
+        progress.workspace = Some(Arc::clone(&workspace));
         // from here on the container itself holds its image
         drop(set_up.snapshot);
-        let tools = tools.tools(&workspace).await.map_err(port("load the tools"))?;
+        let tools = self.tools.tools(&workspace).await.map_err(port("load the tools"))?;
         let mut situation =
             format!("The base commit is {base}; the task's branch is {}.\n", self.plan.branch);
         situation.push_str(&set_up.told);
@@ -60,16 +55,13 @@ impl TaskRun {
     }
 
     /// As far as set-up goes.
-    pub(crate) async fn prepare_set_up(
-        &self,
-        up: &mut Option<Arc<dyn Workspace>>,
-        made_of: &mut MadeOf,
-    ) -> Result<Begun, RunError> {
+    pub(crate) async fn prepare_set_up(&self, progress: &mut Progress) -> Result<Begun, RunError> {
+        let Progress { workspace, made_of, .. } = progress;
         self.submit().await?;
-        let (base, adopted) = self.check_out_base().await?;
+        let (base, adopted) = self.check_out_base(&mut made_of.base).await?;
         let decided = self.decide_environment(&adopted).await?;
         self.learn_registries(&decided, adopted.wants_registries).await?;
-        let set_up = self.set_up(&decided, up, &mut made_of.own_images).await?;
+        let set_up = self.set_up(&decided, workspace, &mut made_of.own_images).await?;
         made_of.image.clone_from(&decided.image);
         made_of.image_id.clone_from(&set_up.image_id);
         made_of.is_clean = true;
@@ -112,11 +104,11 @@ impl TaskRun {
 
     /// Checks the base out and reads what the repository says of itself; where
     /// nobody else names a base, that may be another one.
-    async fn check_out_base(&self) -> Result<(String, Adopted), RunError> {
+    async fn check_out_base(&self, known: &mut Option<String>) -> Result<(String, Adopted), RunError> {
         let named = self.plan.environment.as_ref().and_then(|environment| environment.base.clone());
         let named = self.plan.base.clone().or(named);
         let is_named = named.is_some();
-        let base = self.clone_repository(named, false).await?;
+        let base = self.clone_repository(named, false, known).await?;
         let adopted =
             self.adopt.adopt(self.plan.limits).await.map_err(port("read the repository's settings"))?;
         let theirs = adopted.environment.as_ref().and_then(|environment| environment.base.clone());
@@ -125,11 +117,17 @@ impl TaskRun {
         }
         let emptied = self.folder.empty_work_tree();
         emptied.map_err(PortError::internal).map_err(port("make room for another base"))?;
-        Ok((self.clone_repository(theirs, true).await?, adopted))
+        Ok((self.clone_repository(theirs, true, known).await?, adopted))
     }
 
-    /// `again` takes another base than the one that was fetched.
-    async fn clone_repository(&self, reference: Option<String>, again: bool) -> Result<String, RunError> {
+    /// `again` takes another base than the one that was fetched; `known` has
+    /// it from when it is there.
+    async fn clone_repository(
+        &self,
+        reference: Option<String>,
+        again: bool,
+        known: &mut Option<String>,
+    ) -> Result<String, RunError> {
         let shown = match &reference {
             Some(reference) => format!("{} {reference}", self.plan.repository),
             None => self.plan.repository.clone(),
@@ -142,7 +140,7 @@ impl TaskRun {
                 false => self.repository.fetch(permit).await,
             };
             let base = base.map_err(port("clone"))?;
-            *self.base.lock().unwrap_or_else(PoisonError::into_inner) = Some(base.clone());
+            *known = Some(base.clone());
             self.repository.check_out().await.map_err(port("check out"))?;
             Ok::<_, RunError>(base)
         })

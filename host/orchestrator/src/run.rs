@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -114,38 +114,6 @@ pub trait Toolmaker: Send + Sync {
     async fn tools(&self, workspace: &Arc<dyn Workspace>) -> Result<Arc<dyn Tools>, PortError>;
 }
 
-/// The parts that a task needs, put together by `assemble.rs`.
-pub struct Parts {
-    /// Decides on everything.
-    pub gate: Arc<Gate>,
-    /// Where everything is written down.
-    pub journal: TaskJournal,
-    /// Counts, and says which phase it is.
-    pub meter: Arc<Meter>,
-    /// The task's folder, locked.
-    pub folder: TaskFolder,
-    /// Fetches, commits and pushes.
-    pub repository: Arc<dyn Repository>,
-    /// Reads the repository's own settings.
-    pub adopt: Arc<dyn Adopt>,
-    /// The files of the work tree.
-    pub files: Arc<dyn Files>,
-    /// What earlier set-ups left.
-    pub snapshots: Snapshots,
-    /// Makes the workspace.
-    pub workspaces: Arc<dyn Workspaces>,
-    /// Counts the bytes of the task's connections.
-    pub network: Arc<NetworkMeter>,
-    /// Makes the tools.
-    pub tools: Arc<dyn Toolmaker>,
-    /// Keeps what is left.
-    pub archiver: Arc<dyn Archiver>,
-    /// The model.
-    pub model: Arc<dyn Model>,
-    /// Ends the task.
-    pub cancel: CancellationToken,
-}
-
 /// Why a task could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -212,29 +180,46 @@ impl RunError {
     }
 }
 
-/// A task on its way through the phases.
+/// A task on its way through the phases, with the parts that it needs; put
+/// together by `assemble.rs`.
 pub struct TaskRun {
-    pub(crate) plan: Plan,
-    pub(crate) gate: Arc<Gate>,
-    pub(crate) journal: TaskJournal,
-    pub(crate) meter: Arc<Meter>,
-    pub(crate) folder: TaskFolder,
-    pub(crate) repository: Arc<dyn Repository>,
-    pub(crate) adopt: Arc<dyn Adopt>,
-    pub(crate) files: Arc<dyn Files>,
-    pub(crate) snapshots: Snapshots,
-    pub(crate) workspaces: Arc<dyn Workspaces>,
-    pub(crate) network: Arc<NetworkMeter>,
-    pub(crate) model: Arc<dyn Model>,
-    pub(crate) archiver: Arc<dyn Archiver>,
-    /// The commit that the task begins from, once it is known.
-    pub(crate) base: Mutex<Option<String>>,
-    pub(crate) cancel: CancellationToken,
+    /// What is to be done.
+    pub plan: Plan,
+    /// Decides on everything.
+    pub gate: Arc<Gate>,
+    /// Where everything is written down.
+    pub journal: TaskJournal,
+    /// Counts, and says which phase it is.
+    pub meter: Arc<Meter>,
+    /// The task's folder, locked.
+    pub folder: TaskFolder,
+    /// Fetches, commits and pushes.
+    pub repository: Arc<dyn Repository>,
+    /// Reads the repository's own settings.
+    pub adopt: Arc<dyn Adopt>,
+    /// The files of the work tree.
+    pub files: Arc<dyn Files>,
+    /// What earlier set-ups left.
+    pub snapshots: Snapshots,
+    /// Makes the workspace.
+    pub workspaces: Arc<dyn Workspaces>,
+    /// Counts the bytes of the task's connections.
+    pub network: Arc<NetworkMeter>,
+    /// Makes the tools.
+    pub tools: Arc<dyn Toolmaker>,
+    /// Keeps what is left.
+    pub archiver: Arc<dyn Archiver>,
+    /// The model.
+    pub model: Arc<dyn Model>,
+    /// Ends the task.
+    pub cancel: CancellationToken,
 }
 
 /// What a workspace was made of.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MadeOf {
+    /// The commit that the task begins from, once it is known.
+    pub(crate) base: Option<String>,
     /// The image, as it was named.
     pub(crate) image: Option<String>,
     /// The image that the agent's container began from, by id.
@@ -263,52 +248,18 @@ impl TaskRun {
     ///
     /// # Errors
     /// If the journal cannot take the report.
-    pub async fn run(plan: Plan, parts: Parts) -> Result<(Report, Option<RunError>), RunError> {
-        let Parts {
-            gate,
-            journal,
-            meter,
-            folder,
-            repository,
-            adopt,
-            files,
-            snapshots,
-            workspaces,
-            network,
-            tools,
-            archiver,
-            model,
-            cancel,
-        } = parts;
-        let base = Mutex::new(None);
-        let run = Self {
-            plan,
-            gate,
-            journal,
-            meter,
-            folder,
-            repository,
-            adopt,
-            files,
-            snapshots,
-            workspaces,
-            network,
-            model,
-            archiver,
-            base,
-            cancel,
-        };
-        run.journal.mask(run.plan.secrets.iter().map(|(_, secret)| secret.clone()).collect());
-        run.journal_append(Event::TaskStarted {
-            task: run.plan.id.to_string(),
-            prompt: run.plan.prompt.clone(),
-            repository: run.plan.repository.clone(),
-            model: run.model_name(),
-            workspace: run.plan.backend.clone(),
-            branch: run.plan.branch.clone(),
+    pub async fn run(self) -> Result<(Report, Option<RunError>), RunError> {
+        self.journal.mask(self.plan.secrets.iter().map(|(_, secret)| secret.clone()).collect());
+        self.journal_append(Event::TaskStarted {
+            task: self.plan.id.to_string(),
+            prompt: self.plan.prompt.clone(),
+            repository: self.plan.repository.clone(),
+            model: self.model_name(),
+            workspace: self.plan.backend.clone(),
+            branch: self.plan.branch.clone(),
         });
         let mut progress = Progress::default();
-        let ended = run.phases(&*tools, &mut progress).await;
+        let ended = self.phases(&mut progress).await;
         let (ended, error) = match ended {
             Ok(ended) => (ended, None),
             Err(error) => {
@@ -317,17 +268,16 @@ impl TaskRun {
             }
         };
         // also where the work did not come to its end
-        run.end_background(&mut progress).await;
-        let report = run.phase(Phase::Archive, run.archive(ended, progress)).await;
+        self.end_background(&mut progress).await;
+        let report = self.phase(Phase::Archive, self.archive(ended, progress)).await;
         let outcome = report.outcome;
-        run.journal.end(Event::TaskEnded(Box::new(report.clone())), outcome).await?;
+        self.journal.end(Event::TaskEnded(Box::new(report.clone())), outcome).await?;
         Ok((report, error))
     }
 
-    async fn phases(&self, tools: &dyn Toolmaker, progress: &mut Progress) -> Result<Ended, RunError> {
+    async fn phases(&self, progress: &mut Progress) -> Result<Ended, RunError> {
         if self.plan.until == Until::SetUp {
-            let set_up = self.prepare_set_up(&mut progress.workspace, &mut progress.made_of);
-            let begun = self.phase(Phase::Prepare, set_up).await?;
+            let begun = self.phase(Phase::Prepare, self.prepare_set_up(progress)).await?;
             let summary = match begun.set_up.state {
                 SetUpState::None => "There is no set-up.",
                 SetUpState::Ran => "Set-up is done; nothing of it is kept for later tasks.",
@@ -337,9 +287,7 @@ impl TaskRun {
             let summary = summary.to_owned();
             return Ok(Ended { outcome: Outcome::Done, title: String::new(), summary });
         }
-        let prepared = self
-            .phase(Phase::Prepare, self.prepare(tools, &mut progress.workspace, &mut progress.made_of))
-            .await?;
+        let prepared = self.phase(Phase::Prepare, self.prepare(progress)).await?;
         progress.baseline.clone_from(&prepared.baseline);
         let agent = Agent {
             gate: Arc::clone(&self.gate),

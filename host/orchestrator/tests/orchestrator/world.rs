@@ -11,9 +11,7 @@ use sortie_core::TaskId;
 use sortie_core::action::WorkspaceCreate;
 use sortie_core::event::{Event, Report};
 use sortie_environment::{Environment, Install};
-use sortie_orchestrator::{
-    Parts, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun, Until,
-};
+use sortie_orchestrator::{Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun, Until};
 use sortie_policy::{Chain, Defaults, FactsSource, Gate, Nobody, Seal};
 use sortie_workspace::snapshot::{SnapshotRules, Snapshots};
 use tempfile::TempDir;
@@ -234,7 +232,8 @@ async fn run_in(home: Arc<TempDir>, id: &str, ways: Ways) -> World {
         keep: ways.keep,
         until: Until::Delivered,
     };
-    let parts = Parts {
+    let run = TaskRun {
+        plan,
         gate,
         journal,
         meter,
@@ -250,6 +249,6 @@ async fn run_in(home: Arc<TempDir>, id: &str, ways: Ways) -> World {
         model: Arc::new(everything),
         cancel,
     };
-    let ended = Box::pin(TaskRun::run(plan, parts)).await;
+    let ended = Box::pin(run.run()).await;
     World { ended, work_tree, surroundings }
 }
