@@ -75,6 +75,18 @@ fn another_lock_file_command_variable_or_repository_is_another_set_up_and_caches
 }
 
 #[test]
+fn a_set_up_that_may_contact_others_is_another_one() {
+    // it gets on without what it is refused
+    let site = site(&environment(&[MAKE, "curl -sf http://a.example/ || true"]));
+    for (rule, installs) in [("none", 1), ("b.example", 1), ("b.example", 0), ("none", 0)] {
+        site.aside("config.toml", format!("[network]\nsetup = \"{rule}\"\n"));
+        let ran = Ran::of(&mut site.scripted(&nothing()));
+        passed(&ran);
+        assert_eq!(steps(&ran, "install").len(), 2 * installs, "{rule}");
+    }
+}
+
+#[test]
 fn what_a_rule_forbids_to_read_is_not_taken_up_from_a_set_up_that_could_read_it() {
     let site = site(&environment(&[MAKE, "cat private >> made/thing || true"]));
     site.write("private", "between us\n");

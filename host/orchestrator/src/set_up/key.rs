@@ -76,8 +76,10 @@ fn is_manifest(name: &OsStr) -> bool {
 
 impl TaskRun {
     /// The same for two tasks on one repository whose set-up would do the
-    /// same: of image, commands, variables, and of the files that these rest
-    /// on. Those are manifests, lock files, and what commands name by its path.
+    /// same: of image, commands, variables, of whom these may contact (one that
+    /// got on without what a rule refused would go about it another way), and
+    /// of the files that they rest on. Those are manifests, lock files, and what
+    /// commands name by its path.
     pub(super) async fn key(&self, decided: &Decided, identity: &Identity) -> Result<Digest, RunError> {
         let lines: Vec<_> = decided.setup.iter().map(|command| command.line.as_str()).collect();
         let named = named_paths(&lines);
@@ -97,6 +99,7 @@ impl TaskRun {
             "environment": decided.name,
             "commands": lines,
             "root": decided.root,
+            "network": self.gate.defaults().setup_network.to_string(),
             "variables": decided.variables,
             "secrets": secrets,
             "files": files.to_string(),
