@@ -2,7 +2,15 @@
 //! the proxy.
 
 use crate::mirror::{Mirror, has};
-use crate::support::{Ran, Site, shell_script};
+use crate::support::{Ran, Site, finish, shell_script};
+
+/// A server of one file, `word`.
+fn server(site: &Site) -> Mirror {
+    let folder = site.path().join("server");
+    std::fs::create_dir(&folder).expect("a folder is made");
+    std::fs::write(folder.join("word"), "from the server\n").expect("a file is written");
+    Mirror::of(folder)
+}
 
 #[test]
 fn methods_of_a_rule_hold_for_the_agents_commands() {
@@ -10,10 +18,7 @@ fn methods_of_a_rule_hold_for_the_agents_commands() {
         return eprintln!("skipped: curl does not run");
     }
     let site = Site::new();
-    let folder = site.path().join("server");
-    std::fs::create_dir(&folder).expect("a folder is made");
-    std::fs::write(folder.join("word"), "from the server\n").expect("a file is written");
-    let server = Mirror::of(folder);
+    let server = server(&site);
     let address = server.address;
     let rule = format!("GET+HEAD@{address}");
     let plain = format!("curl -sS -m 20 http://{address}/word");
@@ -58,4 +63,47 @@ fn methods_of_a_rule_hold_for_the_agents_commands() {
     let tunnel =
         format!("`{rule}`, which names methods for this host; a tunnel (CONNECT, as for https) hides them");
     assert!(reason(&tunnel).is_some(), "{refused:#?}");
+}
+
+#[test]
+fn what_would_allow_a_connection_and_what_is_learnt_of_it_is_the_environments_own_rule() {
+    if !has(&["curl"]) {
+        return eprintln!("skipped: curl does not run");
+    }
+    let site = Site::new();
+    let address = server(&site).address;
+    let run = |rule: &str| {
+        let settings = format!(
+            "# mine\n[network]\nsetup = \"{address}\"\n[environments.\"ci 2\"]\nsetup = [\"curl -sS http://{address}/word \
+             || true\"]\n[environments.\"ci 2\".network]\nsetup = \"{rule}\"\n"
+        );
+        site.aside("config.toml", settings);
+        Ran::of(site.scripted(&finish("done")).args(["--env", "ci 2"]))
+    };
+    let refused = run("none");
+    let remedy =
+        format!("`environments.\"ci 2\".network.setup = \"{address}\"` in the settings would allow it");
+    let told = refused.report()["refused"][0]["remedy"].as_str().unwrap_or_default().to_owned();
+    assert!(told.starts_with(&remedy), "{told}\n{}", refused.stderr);
+    // `all` has no addresses of this machine's own, so the rule names more than is contacted
+    let let_through = run(&format!("{address},b.example"));
+    assert_eq!(let_through.of_type("task.started").next().expect("it began")["environment"], "ci 2");
+    let learn = |arguments: &[&str]| {
+        let output = site.sortie().args(["env", "learn"]).args(arguments).output().expect("sortie runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let lines = format!("[environments.\"ci 2\".network]\nsetup = \"{address}\"\n");
+    assert_eq!(learn(&[]), lines);
+    assert_eq!(learn(&["--write"]), lines);
+    let settings = std::fs::read_to_string(site.path().join("config.toml")).expect("it is there");
+    assert!(settings.starts_with("# mine\n[network]\n") && settings.ends_with(&lines), "{settings}");
+    assert!(!settings.contains("b.example"), "{settings}");
+    // nobody else's settings are written to, nor is a rule that would not count
+    site.aside("organisation.toml", settings);
+    site.aside("config.toml", "");
+    let output = site.sortie().args(["env", "learn", "--write"]).output().expect("sortie runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("the organisation's settings say what"), "{said}");
+    assert_eq!(std::fs::read_to_string(site.path().join("config.toml")).expect("it is there"), "");
 }

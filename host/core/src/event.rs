@@ -28,6 +28,9 @@ pub enum Event {
         model: String,
         /// The workspace's backend.
         workspace: String,
+        /// The environment that the operator named, of their settings.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        environment: Option<String>,
         /// The branch that will be delivered.
         branch: String,
     },

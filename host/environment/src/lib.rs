@@ -87,6 +87,14 @@ impl Origin {
     pub fn is_repositorys(&self) -> bool {
         matches!(self, Self::Repository | Self::Devcontainer(_))
     }
+
+    /// The name by which an operator's settings have it.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::User(name) | Self::Organisation(name) => Some(name),
+            Self::Repository | Self::Devcontainer(_) | Self::Detected => None,
+        }
+    }
 }
 
 impl fmt::Display for Origin {

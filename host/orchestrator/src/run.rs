@@ -256,6 +256,11 @@ impl TaskRun {
             repository: self.plan.repository.clone(),
             model: self.model_name(),
             workspace: self.plan.backend.clone(),
+            environment: self
+                .plan
+                .environment
+                .as_ref()
+                .and_then(|these| Some(these.origin.name()?.to_owned())),
             branch: self.plan.branch.clone(),
         });
         let mut progress = Progress::default();

@@ -17,8 +17,12 @@ pub struct Defaults {
     pub provider: String,
     /// Where set-up may connect to.
     pub setup_network: NetworkRule,
+    /// The key of the settings that says so, such as `network.setup`.
+    pub setup_key: String,
     /// Where all later phases, and tools, may connect to.
     pub agent_network: NetworkRule,
+    /// The key of the settings that says so, such as `network.agent`.
+    pub agent_key: String,
     /// What `registries` stands for in these rules.
     pub registries: Registries,
 }
@@ -70,10 +74,11 @@ impl Defaults {
             let rule = rule.and(host);
             match facts.phase {
                 Phase::Prepare => {
-                    format!("`network.setup = \"{rule}\"` in the settings would allow it{meaning}")
+                    format!("`{} = \"{rule}\"` in the settings would allow it{meaning}", self.setup_key)
                 }
                 _ => format!(
-                    "`network.agent = \"{rule}\"` in the settings, or `--network {rule}`, would allow it{meaning}"
+                    "`{} = \"{rule}\"` in the settings, or `--network {rule}`, would allow it{meaning}",
+                    self.agent_key
                 ),
             }
         });

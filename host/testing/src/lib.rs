@@ -68,7 +68,9 @@ pub fn defaults() -> Defaults {
         repository: String::new(),
         provider: String::new(),
         setup_network: NetworkRule::None,
+        setup_key: "network.setup".into(),
         agent_network: NetworkRule::None,
+        agent_key: "network.agent".into(),
         registries: Registries::default(),
     }
 }

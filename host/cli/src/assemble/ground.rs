@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sortie_agent::Meter;
+use sortie_core::Phase;
 use sortie_orchestrator::TaskJournal;
 use sortie_plugin_host::{PluginHost, PluginSpec};
 use sortie_policy::ports::{Files, NetworkMeter};
@@ -85,7 +86,9 @@ impl Ground {
             repository,
             provider: self.settings.model.provider().name().into(),
             setup_network: self.settings.setup_network.clone(),
+            setup_key: self.settings.network_key(Phase::Prepare),
             agent_network: self.settings.agent_network.clone(),
+            agent_key: self.settings.network_key(Phase::Work),
             registries: self.registries.clone(),
         };
         super::gate(Chain::new(links), defaults, meter, journal, approver)

@@ -142,10 +142,13 @@ fn doing(event: &Event) -> Option<String> {
 pub(crate) fn describe(event: &Event) -> Vec<Line> {
     use Tone::{Bad, Faint, Good, Heading, Plain};
     match event {
-        Event::TaskStarted { task, prompt, repository, model, workspace, branch } => vec![
-            Line::new(Heading, format!("{task}  {}", one_line(prompt, SHOWN))),
-            Line::new(Faint, format!("  {repository}, {model}, workspace {workspace}, branch {branch}")),
-        ],
+        Event::TaskStarted { task, prompt, repository, model, workspace, environment, branch } => {
+            let environment = environment.as_ref().map(|name| format!(", environment {name}"));
+            let environment = environment.unwrap_or_default();
+            let about =
+                format!("  {repository}, {model}, workspace {workspace}{environment}, branch {branch}");
+            vec![Line::new(Heading, format!("{task}  {}", one_line(prompt, SHOWN))), Line::new(Faint, about)]
+        }
         Event::PhaseStarted { phase } => vec![Line::new(Heading, phase.name())],
         // their numbers follow
         Event::StepEnded { step, ok: true, .. } if step == "baseline" || step == "final" => Vec::new(),

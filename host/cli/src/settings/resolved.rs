@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sortie_agent::Limits;
+use sortie_core::Phase;
 use sortie_core::network::{HostPattern, NetworkRule};
 use sortie_delivery::{Identity, MirrorBounds};
 use sortie_environment::{Environment, EnvironmentLimits, Image, Install};
@@ -48,6 +49,21 @@ pub(crate) struct Resolved {
     pub(crate) archive: ArchiveRules,
     pub(crate) author: Identity,
     pub(crate) push: bool,
+}
+
+impl Resolved {
+    /// The key of the settings that says where a phase may connect to.
+    pub(crate) fn network_key(&self, phase: Phase) -> String {
+        let (key, of_environment): (_, fn(&Environment) -> bool) = match phase {
+            Phase::Prepare => ("setup", |these| these.setup_network.is_some()),
+            _ => ("agent", |these| these.agent_network.is_some()),
+        };
+        let environment = self.environment.as_ref().filter(|these| of_environment(these));
+        match environment.and_then(|these| these.origin.name()) {
+            Some(name) => format!("environments.{}.network.{key}", toml_edit::Key::new(name)),
+            None => format!("network.{key}"),
+        }
+    }
 }
 
 impl LimitSettings {

@@ -10,7 +10,7 @@ use sortie_core::network::NetworkRule;
 use sortie_core::{ActionKind, Actor, Decision, Facts, Verdict};
 use sortie_plugin_host::{Grants, LoadedTool, PluginLog, ProgressSink, TaskContext, Toolbox};
 use sortie_policy::ports::{Invocation, PortError, ToolOutput, Tools as _};
-use sortie_policy::{Defaults, Evaluator, Fault, Gate, Link, Permit, PolicyEvent, Registries};
+use sortie_policy::{Defaults, Evaluator, Fault, Gate, Link, Permit, PolicyEvent};
 use sortie_testing::{Kept, Still, facts};
 use tokio_util::sync::CancellationToken;
 
@@ -87,7 +87,7 @@ pub(crate) fn gate(links: Vec<Link>, decisions: &Decisions) -> Arc<Gate> {
         provider: "scripted".into(),
         setup_network: NetworkRule::All,
         agent_network: "*.example,unreachable.example:80".parse().expect("a rule"),
-        registries: Registries::default(),
+        ..sortie_testing::defaults()
     };
     let audit = Arc::clone(&decisions.0);
     Arc::new(sortie_testing::gate_with(links, defaults, Arc::new(still()), audit))
