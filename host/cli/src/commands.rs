@@ -15,7 +15,7 @@ mod shell;
 use crate::args::{Arguments, Command};
 use crate::exit::Exit;
 use crate::home::Places;
-use crate::sweep;
+use crate::sweep::{self, Care};
 
 /// Runs a command and says with which code to end.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     // two workers: the work is waiting, and each worker's stacks and caches count against the task's memory
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if !matches!(arguments.command, Command::Gc(_)) {
-        let swept = runtime.block_on(sweep::left_over(&places));
+        let swept = runtime.block_on(sweep::left_over(&places, Care::Quick));
         tracing::debug!(?swept, "cleared up after hosts that were killed");
     }
     let exit = runtime.block_on(async {

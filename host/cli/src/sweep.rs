@@ -25,7 +25,7 @@ use crate::home::Places;
 use crate::reclaim;
 
 /// How long the compiled code of a component is kept that nobody uses.
-pub(crate) const UNUSED: Duration = Duration::from_secs(30 * 86_400);
+const UNUSED: Duration = Duration::from_secs(30 * 86_400);
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(crate) struct Swept {
     /// Quotas of folders that are gone.
     quotas: usize,
     /// Half-written files of the component cache, and code that nobody used.
-    pub(crate) components: usize,
+    components: usize,
 }
 
 impl Swept {
@@ -68,26 +68,45 @@ impl Swept {
     }
 }
 
+/// How much there is time for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// Before a command of the user's.
+    Quick,
+    /// When clearing up is what the user wants.
+    Whole,
+}
+
+impl Care {
+    /// Cgroups of each hierarchy that are looked into; a crowded machine has
+    /// thousands.
+    fn cgroups(self) -> usize {
+        match self {
+            Self::Quick => 500,
+            Self::Whole => 100_000,
+        }
+    }
+
+    /// For how long a component must not have been used to go.
+    fn unused(self) -> Option<Duration> {
+        (self == Self::Whole).then_some(UNUSED)
+    }
+}
+
 /// Removes what killed hosts left.
-pub(crate) async fn left_over(places: &Places) -> Swept {
+pub(crate) async fn left_over(places: &Places, care: Care) -> Swept {
     Swept {
         // first, or what is root's cannot be cleared up
         reclaimed: reclaim::from_root(places).await,
         archives: Archives::new(&places.home).sweep(),
         tasks: TaskFolder::sweep(&places.home),
         scratch: Scratch::sweep(&places.home),
-        cgroups: sandbox::sweep(),
+        cgroups: sandbox::sweep(care.cgroups()),
         snapshots: Snapshots::new(&places.home, None).sweep(),
         // after the folders of tasks
         quotas: Quota::sweep(&places.home),
-        components: components(places, None),
+        components: sortie_plugin_host::sweep_cache(&places.component_cache, care.unused()),
     }
-}
-
-/// Removes half-written files of the component cache, and what was not used
-/// for so long.
-pub(crate) fn components(places: &Places, unused: Option<Duration>) -> usize {
-    sortie_plugin_host::sweep_cache(&places.component_cache, unused)
 }
 
 /// A temporary folder in the state folder. Removed when dropped, or by the

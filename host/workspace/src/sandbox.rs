@@ -112,8 +112,11 @@ impl SandboxConfig {
 
 /// Ends and removes what sandboxes of hosts that were killed left on this machine, and returns how many cgroups
 /// that were. Their processes, namespaces and mounts end by themselves, when their control sockets close.
-pub fn sweep() -> usize {
-    cgroup::sweep()
+///
+/// Looks into at most `most` cgroups of each hierarchy, those that a host in this process's own would have made first:
+/// a machine may have thousands, and each takes some 20 µs.
+pub fn sweep(most: usize) -> usize {
+    cgroup::sweep(most)
 }
 
 /// A running sandbox. Dropping it ends it in the background; [`Sandbox::stop`] also waits.

@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::home::Places;
 use crate::retention::{self, Surplus};
 use crate::settings::{SettingsFile, archive, mirrors, read_file, snapshots};
-use crate::sweep::{self, Swept, UNUSED};
+use crate::sweep::{self, Care, Swept};
 use crate::workspaces::owner_of_containers;
 use crate::{print, snapshots as kept};
 
@@ -61,8 +61,7 @@ pub(crate) async fn run(places: &Places, arguments: &GcArguments) -> anyhow::Res
     let mut swept = Swept::default();
     if !dry {
         // settings that are wrong keep nothing from being cleared up but what has rules
-        swept = sweep::left_over(places).await;
-        swept.components = sweep::components(places, Some(UNUSED));
+        swept = sweep::left_over(places, Care::Whole).await;
     }
     let user = read_file(&places.user_settings)?;
     let organisation = read_file(&places.organisation_settings)?;

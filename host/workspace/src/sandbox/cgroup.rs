@@ -4,7 +4,9 @@
 
 mod hierarchy;
 
-use std::fs;
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,8 +67,7 @@ impl Cgroup {
     /// A host is dead if nobody holds its lock *and* no process has its number: the lock tells of hosts whose
     /// processes we do not see, the number of one that has just made its cgroup and not locked it yet.
     fn sweep(parents: &[PathBuf]) -> usize {
-        let entries = parents.iter().flat_map(fs::read_dir).flatten().flatten();
-        entries.filter(is_abandoned).map(|entry| remove(&entry.path())).filter(|gone| *gone).count()
+        sweep_below(parents.iter().cloned().collect(), parents.len())
     }
 
     fn fill(&mut self, hierarchies: &Hierarchies, name: &str, limits: &Limits) -> io::Result<()> {
@@ -105,15 +106,25 @@ impl Cgroup {
 
     fn make(&mut self, parent: &Path, name: &str) -> io::Result<PathBuf> {
         let directory = parent.join(name);
-        match fs::create_dir(&directory) {
-            Ok(()) => {}
-            // Left by a process of our number that was killed; it is empty, or it would not be left.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
         self.directories.push(directory.clone());
-        self.locks.push(Lock::open(&directory, Hold::Exclusive)?);
-        Ok(directory)
+        loop {
+            match fs::create_dir(&directory) {
+                Ok(()) => {}
+                // Left by a process of our number that was killed; it is empty, or it would not be left.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            // A sweep of somebody who does not see our processes may come between the two: then it is gone.
+            match File::open(&directory).and_then(|opened| Lock::of_new(opened, &directory)) {
+                Ok(Some(lock)) => {
+                    self.locks.push(lock);
+                    return Ok(directory);
+                }
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// How often its limits were reached.
@@ -177,17 +188,44 @@ impl Cgroups {
     }
 }
 
-/// Ends and removes the cgroups of hosts that were killed; returns how many. None where there are no cgroups to use.
-pub(super) fn sweep() -> usize {
-    Hierarchies::read().map_or(0, |hierarchies| Cgroup::sweep(&hierarchies.parents))
+/// Ends and removes the cgroups of hosts that were killed; returns how many. Each session of a user has cgroups of its
+/// own: those of a killed host may lie anywhere. Looks into `most` of each hierarchy, those beside our own first.
+pub(super) fn sweep(most: usize) -> usize {
+    let beside = Hierarchies::read().map_or_else(|_| Vec::new(), |hierarchies| hierarchies.parents);
+    let roots = hierarchy::roots();
+    let most = most.saturating_mul(roots.len().max(1));
+    sweep_below(beside.into_iter().chain(roots).collect(), most)
+}
+
+fn sweep_below(mut cgroups: VecDeque<PathBuf>, most: usize) -> usize {
+    let mut gone = 0;
+    for _ in 0..most {
+        let Some(cgroup) = cgroups.pop_front() else { break };
+        for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            if owner(&entry.file_name()).is_none() {
+                // more than there is a look left for need not be kept
+                if cgroups.len() < most {
+                    cgroups.push_back(entry.path());
+                }
+            } else if is_abandoned(&entry) && remove(&entry.path()) {
+                gone += 1;
+            }
+        }
+    }
+    gone
+}
+
+/// The process that made a cgroup of this name, if that was a host of ours.
+fn owner(name: &OsStr) -> Option<u32> {
+    name.to_str()?.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
 }
 
 /// Whether it is a cgroup of a host of ours that is dead.
 fn is_abandoned(entry: &fs::DirEntry) -> bool {
-    let name = entry.file_name();
-    let owner =
-        name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
-    owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    owner(&entry.file_name()).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
         && Lock::open(&entry.path(), Hold::Exclusive).is_ok()
 }
 
@@ -312,6 +350,17 @@ mod tests {
         let (_parent, cgroup) = fake(&["cgroup.kill"]);
         kill(&cgroup);
         assert_eq!(fs::read_to_string(cgroup.join("cgroup.kill")).expect("it is there"), "1");
+    }
+
+    #[test]
+    fn what_a_dead_host_left_in_a_cgroup_that_is_not_ours_is_removed_too() {
+        let root = tempfile::tempdir().expect("a folder");
+        let left = root.path().join("user.slice/session-1.scope/sortie-4294967295-0");
+        fs::create_dir_all(&left).expect("is made");
+        let sweep = |most| sweep_below([root.path().to_owned()].into(), most);
+        assert_eq!((sweep(2), left.exists()), (0, true), "it looks no further than it may");
+        assert_eq!((sweep(3), left.exists()), (1, false));
+        assert!(root.path().join("user.slice/session-1.scope").exists());
     }
 
     #[test]

@@ -59,6 +59,16 @@ pub(super) fn mounted() -> Vec<u8> {
         .collect()
 }
 
+/// The tops of the hierarchies in which we may have made some.
+pub(super) fn roots() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = Mounts { mounts: &mounts, own: "" };
+    let of_first = ["memory", "pids", "cpu"]
+        .map(|controller| mounts.mount("cgroup", |list| list.split(',').any(|name| name == controller)));
+    let found = of_first.into_iter().chain([mounts.mount("cgroup2", |_| true)]);
+    found.flatten().map(|(_, point)| point).collect()
+}
+
 /// The cgroups of a process that count memory and processes, of either version, if they are mounted here.
 pub(super) fn of_process(pid: i32) -> Option<(Version, [PathBuf; 2])> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
