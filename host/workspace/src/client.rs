@@ -15,6 +15,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, socketpair};
@@ -23,6 +24,7 @@ use sortie_init::protocol::{Event, Request};
 pub use sortie_init::protocol::{Spec, Step, Window};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use channels::Channels;
 use input::Input;
@@ -54,6 +56,18 @@ pub enum ClientError {
     Io(#[from] io::Error),
 }
 
+impl ClientError {
+    /// Whether there was no room for another process.
+    fn is_crowded(&self) -> bool {
+        matches!(self, Self::Refused { step: Step::Fork, source, .. } if source.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+/// For how long a start is tried again where the workspace has no room for another process: those of a command that was
+/// killed count until the last of them is reaped.
+const CROWDED: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// Where a command's standard input comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stdin {
@@ -81,11 +95,25 @@ impl Client {
     /// Starts a command. `max_output` bounds the bytes of output that [`Running::next`] gives in all; what is
     /// beyond is read and counted. With a terminal, `stdin` does not matter.
     ///
+    /// Where the workspace has no room for another process, waits up to 2 s for some.
+    ///
     /// Cancel-safe: a command whose start was given up is killed, if it started at all.
     ///
     /// # Errors
     /// [`ClientError::Refused`] if directory or program cannot be had, the others as they say.
     pub async fn spawn(&self, spec: &Spec, stdin: Stdin, max_output: u64) -> Result<Running, ClientError> {
+        let deadline = Instant::now() + CROWDED;
+        loop {
+            match self.try_spawn(spec, stdin, max_output).await {
+                Err(error) if error.is_crowded() && Instant::now() < deadline => {
+                    tokio::time::sleep(AGAIN).await
+                }
+                spawned => return spawned,
+            }
+        }
+    }
+
+    async fn try_spawn(&self, spec: &Spec, stdin: Stdin, max_output: u64) -> Result<Running, ClientError> {
         let frame = spec.encode().ok_or(ClientError::TooLong)?;
         let (channel, theirs) = channel()?;
         let (streams, ours) = if spec.terminal.is_some() { (Vec::new(), None) } else { streams(stdin)? };
