@@ -78,11 +78,21 @@ fn another_lock_file_command_variable_or_repository_is_another_set_up_and_caches
 fn a_set_up_that_may_contact_others_is_another_one() {
     // it gets on without what it is refused
     let site = site(&environment(&[MAKE, "curl -sf http://a.example/ || true"]));
-    for (rule, installs) in [("none", 1), ("b.example", 1), ("b.example", 0), ("none", 0)] {
-        site.aside("config.toml", format!("[network]\nsetup = \"{rule}\"\n"));
+    let installs = || {
         let ran = Ran::of(&mut site.scripted(&nothing()));
         passed(&ran);
-        assert_eq!(steps(&ran, "install").len(), 2 * installs, "{rule}");
+        steps(&ran, "install").len()
+    };
+    for (rule, ran) in [("none", 2), ("b.example", 2), ("b.example", 0), ("none", 0)] {
+        site.aside("config.toml", format!("[network]\nsetup = \"{rule}\"\n"));
+        assert_eq!(installs(), ran, "{rule}");
+    }
+    // and if it is the repository that says so
+    let settings = std::fs::read_to_string(site.clone().join(".sortie/config.toml")).expect("it is there");
+    for (rule, ran) in [("none", 2), ("b.example", 2), ("none", 0)] {
+        site.write(".sortie/config.toml", format!("{settings}[network]\nsetup = \"{rule}\"\n"));
+        site.git(&site.clone(), &["commit", "--quiet", "--all", "--message", "Rule"]);
+        assert_eq!(installs(), ran, "the repository's {rule}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use sortie_agent::Limits;
 use sortie_core::action::{FileRead, ReadOperation};
-use sortie_core::{ActionKind, Actor, Decision, Verdict};
+use sortie_core::{ActionKind, Actor, Decision, Phase, Verdict};
 use sortie_environment::Environment;
 use sortie_orchestrator::{Adopt, Adopted};
 use sortie_plugin_host::PluginHost;
@@ -96,7 +96,13 @@ impl Adopt for Adopter {
     async fn adopt(&self, limits: Limits) -> Result<Adopted, PortError> {
         let mut adopted = match self.read(REPOSITORY_PATH).await? {
             Some(text) => self.adopt_settings(&text, limits).await?,
-            None => Adopted { install: None, limits, wants_registries: false, environment: None },
+            None => Adopted {
+                install: None,
+                limits,
+                setup_networks: Vec::new(),
+                wants_registries: false,
+                environment: None,
+            },
         };
         if adopted.environment.is_none() && self.wants_devcontainer {
             adopted.environment = self.devcontainer().await?;
@@ -119,6 +125,7 @@ impl Adopter {
         let adopted = Adopted {
             install: settings.install.clone().map(|c| install(Some(c))),
             limits: settings.tighten(limits),
+            setup_networks: settings.network_rules(Phase::Prepare).map(|(_, rule)| rule.clone()).collect(),
             wants_registries: settings.wants_registries(),
             environment: settings.environment.clone(),
         };
@@ -165,8 +172,8 @@ fn invalid(message: String) -> PortError {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+    use sortie_core::Facts;
     use sortie_core::action::Action;
-    use sortie_core::{Facts, Phase};
 
     fn event(phase: Phase, kind: ActionKind, details: Value) -> PolicyEvent {
         let facts = Facts { phase, ..sortie_testing::facts() };

@@ -109,6 +109,12 @@ impl Choice {
         let mut environment = named.or(own).unwrap_or_default();
         let origin = environment.origin.clone();
         let mut notices = Vec::new();
+        if let (Some(image), false) = (&image, has_images) {
+            notices.push(one_line(
+                &format!("the image `{image}` does not hold: the sandbox has this machine's system, `--workspace docker` an image's"),
+                NOTICE,
+            ));
+        }
         if !has_images && matches!(origin, Origin::Devcontainer(_)) {
             notices.push(format!("{origin} describes a container: it holds with `--workspace docker`"));
             environment = Environment::default();

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use sortie_core::action::{ImageBuild, Service};
+use sortie_core::network::NetworkRule;
 use sortie_core::text::one_line;
 use sortie_environment::{Choice, Environment, Image, Offers, Said};
 use sortie_policy::ports::WorkspaceLimits;
@@ -42,6 +43,8 @@ pub(crate) struct Decided {
     pub(crate) services: Vec<Service>,
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) cache: Vec<String>,
+    /// Who says whom set-up may contact: each of these has to agree.
+    pub(crate) setup_networks: Vec<NetworkRule>,
     pub(crate) limits: WorkspaceLimits,
     /// The longest that one command of set-up may take.
     pub(crate) time: Duration,
@@ -96,6 +99,10 @@ impl TaskRun {
             services: environment.services,
             variables: environment.variables.into_iter().collect(),
             cache: environment.cache,
+            setup_networks: [self.gate.defaults().setup_network.clone()]
+                .into_iter()
+                .chain(adopted.setup_networks.iter().cloned())
+                .collect(),
             limits: WorkspaceLimits {
                 memory: environment.limits.memory_mb.map(|mb| mb.saturating_mul(1 << 20)),
                 processes: environment.limits.processes,

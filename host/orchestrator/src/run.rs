@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use sortie_agent::{Agent, AgentError, Ended, Journal, JournalError, Limits, Meter};
 use sortie_core::event::{Event, LeftRunning, Report, SetUpState, TestReport};
 use sortie_core::image::{ImageRegistries, UnwantedImage};
+use sortie_core::network::NetworkRule;
 use sortie_core::secret::Secret;
 use sortie_core::{Outcome, Phase, TaskId};
 use sortie_environment::{Environment, Install, NeedsContainer, NoSetUp};
@@ -87,6 +88,9 @@ pub struct Adopted {
     pub install: Option<Install>,
     /// The budgets, no larger than before.
     pub limits: Limits,
+    /// Its own network rules of set-up, each of which has to let a connection
+    /// through.
+    pub setup_networks: Vec<NetworkRule>,
     /// Whether its own network rules say `registries`.
     pub wants_registries: bool,
     /// The environment that the repository describes.

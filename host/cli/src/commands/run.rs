@@ -7,6 +7,7 @@ use sortie_core::Outcome;
 use sortie_orchestrator::Until;
 use tokio_util::sync::CancellationToken;
 
+use super::shell;
 use crate::approver;
 use crate::args::RunArguments;
 use crate::assemble::{Request, run_task};
@@ -42,9 +43,8 @@ pub(crate) async fn run(places: &Places, arguments: RunArguments) -> anyhow::Res
             "\n{program} logs {0}    every event\n{program} diff {0}    the change",
             report.task
         ));
-        if report.outcome != Outcome::Done {
-            print::tell(format_args!("{program} shell {}   what it left", report.task));
-        }
+        let left = shell::hint(places, &report.task).filter(|_| report.outcome != Outcome::Done);
+        left.into_iter().for_each(print::tell);
     }
     Ok(of_task(report.outcome, error.as_ref()))
 }

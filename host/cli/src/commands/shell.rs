@@ -58,6 +58,14 @@ pub(crate) async fn run(places: &Places, arguments: ShellArguments) -> anyhow::R
     exit
 }
 
+/// How to look at what a task left, if anything is left of it.
+pub(super) fn hint(places: &Places, task: &str) -> Option<String> {
+    let id = task.parse().ok()?;
+    let is_there = || open(places, &id).is_ok_and(|folder| folder.has_workspace());
+    (is_there() || archived(places, &id).is_ok())
+        .then(|| format!("{} shell {task}   what it left", super::program()))
+}
+
 /// The folder of a task that nobody works on.
 ///
 /// # Errors

@@ -16,6 +16,9 @@ use super::{flat, tell};
 /// Characters of one thing on a line.
 const SHOWN: usize = 100;
 
+/// Limits of one command that are named.
+const LIMITS: usize = 10;
+
 /// How often progress is printed where there is no terminal.
 const PROGRESS: Duration = Duration::from_secs(10);
 
@@ -211,10 +214,19 @@ fn tool_lines(tool: &str, ms: u64, failed: bool, content: &str, details: &serde_
         details.get("command").and_then(|c| c.as_str()).map(|c| one_line(c, SHOWN)).unwrap_or_default();
     let first = content.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let tone = if failed { Tone::Bad } else { Tone::Plain };
-    vec![
+    let mut lines = vec![
         Line::new(tone, format!("  {} {}", one_line(tool, SHOWN), with_time(&what, ms))),
         Line::new(Tone::Faint, format!("    {}", one_line(first, SHOWN))),
-    ]
+    ];
+    let limits = details.get("limits").and_then(|limits| limits.as_array()).into_iter().flatten();
+    lines.extend(limits.take(LIMITS).map(|limit| {
+        let name = one_line(limit["name"].as_str().unwrap_or_default(), SHOWN);
+        Line::new(
+            Tone::Bad,
+            format!("    limit {name} = {} reached", one_line(&limit["value"].to_string(), SHOWN)),
+        )
+    }));
+    lines
 }
 
 fn with_time(text: &str, ms: u64) -> String {
@@ -251,7 +263,10 @@ pub(crate) fn report(report: &Report) -> String {
     }
     if report.tests.baseline.is_some() || report.tests.last.is_some() {
         lines.push(format!("before   {}", numbers(report.tests.baseline.as_ref())));
-        lines.push(format!("after    {}", numbers(report.tests.last.as_ref())));
+        // nobody runs them for a task that did not come to its end
+        if report.tests.last.is_some() || matches!(report.outcome, Outcome::Done | Outcome::Partial) {
+            lines.push(format!("after    {}", numbers(report.tests.last.as_ref())));
+        }
     }
     let usage = &report.usage;
     lines.push(format!(
@@ -306,7 +321,7 @@ mod tests {
             event(
                 "tool.ended",
                 json!({ "call_id": EVIL, "tool": EVIL, "ms": 1, "failed": true, "content": EVIL,
-                    "details": { "command": EVIL } }),
+                    "details": { "command": EVIL, "limits": [{ "name": EVIL, "value": EVIL }, 7] } }),
             ),
             event(
                 "decision",
@@ -320,7 +335,7 @@ mod tests {
             event(
                 "task.started",
                 json!({ "task": EVIL, "prompt": EVIL, "repository": EVIL, "model": EVIL, "workspace": EVIL,
-                    "branch": EVIL }),
+                    "environment": EVIL, "branch": EVIL }),
             ),
         ];
         for event in &events {
@@ -330,6 +345,17 @@ mod tests {
                 assert!(!line.contains(char::is_control), "{event:?}: {line:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_limit_that_a_command_met_is_named_with_its_value() {
+        let ended = event(
+            "tool.ended",
+            json!({ "call_id": "1", "tool": "shell", "ms": 1, "failed": false, "content": "Killed",
+                "details": { "command": "make", "limits": [{ "name": "memory_bytes", "value": 1024 }] } }),
+        );
+        let lines: Vec<_> = describe(&ended).iter().map(Line::to_string).collect();
+        assert_eq!(lines, ["  shell make (1 ms)", "    Killed", "    limit memory_bytes = 1024 reached"]);
     }
 
     #[test]

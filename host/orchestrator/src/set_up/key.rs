@@ -90,6 +90,7 @@ impl TaskRun {
             })
         });
         let files = joined(files.await).map_err(port("read what set-up depends on"))?;
+        let networks: Vec<_> = decided.setup_networks.iter().map(ToString::to_string).collect();
         let secrets: BTreeSet<_> = self.plan.secrets.iter().map(|(name, _)| name).collect();
         let all = json!({
             "form": FORM,
@@ -99,7 +100,7 @@ impl TaskRun {
             "environment": decided.name,
             "commands": lines,
             "root": decided.root,
-            "network": self.gate.defaults().setup_network.to_string(),
+            "networks": networks,
             "variables": decided.variables,
             "secrets": secrets,
             "files": files.to_string(),

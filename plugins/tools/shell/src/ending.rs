@@ -73,7 +73,9 @@ fn of_the_workspace(limit: &Limit) -> Option<String> {
     let Limit { name, value } = limit;
     let what = match name.as_str() {
         TIMEOUT | IDLE | OUTPUT => return None,
-        MEMORY => ": a process was killed for it; use less memory, or run less at once",
+        MEMORY => {
+            ": a process was killed for it; use less memory, or run less at once; what lies in /tmp and /dev/shm counts"
+        }
         PROCESSES => ": a process or thread could not be started; run less at once",
         DISK => ": all commands were ended for it; remove files before you go on",
         DISK_FREE | DISK_FREE_FILES => {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::approver;
 use crate::args::{BuildArguments, EnvironmentArguments, TaskArguments};
 use crate::assemble::{Request, run_task};
+use crate::commands::shell;
 use crate::exit::{Exit, of_task};
 use crate::home::Places;
 use crate::sweep::Scratch;
@@ -27,11 +28,9 @@ pub(super) async fn run(places: &Places, arguments: BuildArguments) -> anyhow::R
     if !json {
         print::give(&report.summary);
         if report.outcome != Outcome::Done {
-            let program = crate::commands::program();
             let task = &report.task;
-            print::tell(format_args!(
-                "\n{program} logs {task}    every event\n{program} shell {task}   what it left"
-            ));
+            print::tell(format_args!("\n{} logs {task}    every event", crate::commands::program()));
+            shell::hint(places, task).into_iter().for_each(print::tell);
         }
     }
     Ok(of_task(report.outcome, error.as_ref()))

@@ -112,7 +112,7 @@ impl Repository for Everything {
 impl Adopt for Everything {
     async fn adopt(&self, limits: Limits) -> Result<Adopted, PortError> {
         let Ways { environment, wants_registries, .. } = self.0.ways.clone();
-        Ok(Adopted { install: None, limits, wants_registries, environment })
+        Ok(Adopted { install: None, limits, setup_networks: Vec::new(), wants_registries, environment })
     }
 }
 
