@@ -11,6 +11,7 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 use serde_json::Value;
 
+use crate::signals::hand_on_hangups;
 use crate::support::{FIX, Ran, Site, shell_script};
 
 fn text(output: &Output) -> String {
@@ -296,6 +297,7 @@ fn input_that_a_shell_takes_late_arrives_whole_and_a_deaf_one_can_be_ended() {
     let wanted = wanted.wait_with_output().expect("ends");
     assert_eq!(words, String::from_utf8_lossy(&wanted.stdout));
 
+    hand_on_hangups();
     let mut child = shell("trap '' TERM; echo up; while :; do sleep 86412; done");
     let mut stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
     let mut stdin = child.stdin.take().expect("piped");
@@ -323,6 +325,37 @@ fn an_archived_work_tree_is_entered_and_goes_again_unless_it_is_to_stay() {
     assert_eq!(String::from_utf8_lossy(&seen.stdout), "one\ntwo\n");
     assert!(tree.exists());
     std::fs::set_permissions(tree.join("closed"), std::fs::Permissions::from_mode(0o755)).expect("is opened");
+}
+
+#[test]
+fn what_somebody_did_in_a_shell_with_keep_stays_however_the_shell_ends() {
+    let site = Site::new();
+    let id = undelivered(&site, &["echo one > notes"], &[]);
+    let tree = folder(&site, &id).join("workspace");
+    let made = |name: &str| {
+        let command = format!("echo hours of work > {name}; echo made; read line");
+        let mut shell = site.sortie();
+        shell.args(["shell", &id, "--keep", "--", "sh", "-c", &command]);
+        let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");
+        let mut stdout = std::io::BufReader::new(shell.stdout.take().expect("piped"));
+        std::io::BufRead::read_line(&mut stdout, &mut String::new()).expect("it runs");
+        shell
+    };
+    // its end cannot be written down
+    let mut shell = made("first");
+    let journal = rusqlite::Connection::open(site.path().join("home/journal.db")).expect("opens");
+    journal.execute_batch("BEGIN IMMEDIATE").expect("is locked");
+    drop(shell.stdin.take());
+    assert_eq!(shell.wait().expect("ends").code(), Some(5));
+    drop(journal);
+    assert!(tree.join("first").exists());
+
+    std::fs::remove_dir_all(folder(&site, &id)).expect("is removed");
+    let mut shell = made("second");
+    shell.kill().expect("is killed");
+    shell.wait().expect("is gone");
+    sortie(&site, &["list"], 0);
+    assert!(tree.join("second").exists());
 }
 
 #[test]

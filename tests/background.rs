@@ -66,36 +66,36 @@ fn a_server_in_the_background_is_asked_read_listed_and_stopped() {
 fn what_is_left_running_ends_before_the_tests_and_the_report_names_it() {
     let site = Site::new();
     let turns = script([
-        in_background("setsid sleep 86403 & exec sleep 86403"),
+        in_background("setsid sleep 86408 & exec sleep 86408"),
         call("shell", json!({ "command": FIX })),
     ]);
     let ran = Ran::of(&mut site.scripted(&turns));
     ran.assert_fixed(&site);
     let left = ran.report()["background"].as_array().expect("a list");
     assert_eq!((left.len(), &left[0]["id"]), (1, &json!("p1")));
-    assert!(left[0]["command"].as_str().is_some_and(|command| command.contains("sleep 86403")), "{left:?}");
+    assert!(left[0]["command"].as_str().is_some_and(|command| command.contains("sleep 86408")), "{left:?}");
     let at = |found: &dyn Fn(&Value) -> bool| ran.events.iter().position(found).expect("it happened");
     let ended = at(&|event| event["type"] == "process.ended" && event["exit"] == "killed by signal 9");
     let verify = at(&|event| event["type"] == "phase.started" && event["phase"] == "verify");
     assert!(ended < verify, "{:#?}", ran.events);
-    until("nothing is left", || !runs("86403"));
+    until("nothing is left", || !runs("86408"));
 }
 
 #[test]
 fn ctrl_c_ends_what_runs_in_the_background() {
     let site = Site::new();
     let turns = script([
-        in_background("setsid sleep 86404 & exec sleep 86404"),
+        in_background("setsid sleep 86409 & exec sleep 86409"),
         call("shell", json!({ "command": "exec sleep 86405" })),
     ]);
     let child = site.scripted(&turns).stdout(Stdio::piped()).spawn().expect("starts");
-    until("both run", || runs("86404") && runs("86405"));
+    until("both run", || runs("86409") && runs("86405"));
     interrupt(&child);
     let ran = Ran::from(child.wait_with_output().expect("it ends"));
     assert_eq!((ran.code, &ran.report()["outcome"]), (Some(130), &json!("cancelled")), "{}", ran.stderr);
     assert_eq!(ran.report()["background"][0]["id"], "p1");
     assert_eq!(ran.of_type("process.ended").count(), 1);
-    until("nothing is left", || !runs("86404") && !runs("86405"));
+    until("nothing is left", || !runs("86409") && !runs("86405"));
 }
 
 #[test]

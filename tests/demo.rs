@@ -102,6 +102,21 @@ fn a_reader_that_goes_away_does_not_stop_a_task() {
 }
 
 #[test]
+fn output_that_a_full_disk_does_not_take_is_told() {
+    let site = Site::empty();
+    for arguments in [["demo", "--at", "shown"].as_slice(), &["list"], &["doctor"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+        let output = site.sortie().args(arguments).stdout(full).output().expect("runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains("error: the output could not be written: No space left"),
+            "{arguments:?}: {said}"
+        );
+        assert_eq!(output.status.code(), Some(5), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn a_blocked_task_pushes_nothing_and_keeps_its_work() {
     let site = Site::new();
     let script = json!({ "replies": [

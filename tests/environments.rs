@@ -1,7 +1,7 @@
 //! Set-up by environments.
 
 pub(crate) mod containers;
-mod secrets;
+pub(crate) mod secrets;
 mod set_up;
 
 use serde_json::{Value, json};

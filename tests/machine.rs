@@ -66,6 +66,20 @@ fn doctor_fails_where_the_wanted_kind_of_workspace_cannot_be_had() {
 }
 
 #[test]
+fn doctor_fails_where_no_task_would_begin_for_a_rule() {
+    let site = Site::empty();
+    site.aside(
+        "config.toml",
+        "[[rule]]\nname = \"x\"\naction = \"file-writ\"\ndecision = \"deny\"\nreason = \"y\"\n",
+    );
+    let (code, report) = doctor(&site, &[]);
+    let findings = report["findings"].as_array().expect("a list");
+    let plugins = findings.iter().find(|finding| finding["name"] == "plugins").expect("is among them");
+    assert_eq!((code, &plugins["ok"]), (Some(5), &Value::Bool(false)), "{plugins}");
+    assert!(plugins["detail"].as_str().is_some_and(|detail| detail.contains("file-writ")), "{plugins}");
+}
+
+#[test]
 fn an_engine_that_says_nothing_holds_doctor_up_for_a_moment_alone() {
     let site = Site::empty();
     let socket = site.path().join("engine.sock");
@@ -147,4 +161,39 @@ fn gc_says_what_would_go_with_its_size_before_it_goes() {
     assert!(!archive.exists());
     // an engine that is not there is no reason to fail, and is said
     assert!(text(&gc(&[])).contains("containers and images are left as they are"));
+}
+
+#[test]
+fn gc_makes_room_where_the_journal_cannot_be_opened() {
+    let site = Site::new();
+    site.aside("config.toml", "install = \"touch made\"\n");
+    let ran = Ran::of(&mut site.scripted(&shell_script(&[FIX])));
+    assert_eq!(ran.code, Some(0), "{:#}", ran.report());
+    let task = ran.report()["task"].as_str().expect("an id").to_owned();
+    let home = site.path().join("home");
+    let archive = home.join("archives").join(format!("{task}.tar.zst"));
+    assert!(archive.exists() && home.join("tasks").join(&task).exists());
+    let snapshots = || std::fs::read_dir(home.join("snapshots")).map_or(0, Iterator::count);
+    assert_eq!(snapshots(), 1);
+    // as little to be read as one on a disk without room
+    for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+        drop(std::fs::remove_file(home.join(name)));
+    }
+    std::fs::create_dir(home.join("journal.db")).expect("is made");
+    site.aside("config.toml", "[archive]\nmax_mb = 0\n[snapshots]\nenabled = false\n");
+    let gc = |arguments: &[&str]| -> (String, Value) {
+        let mut command = site.sortie();
+        command.env("DOCKER_HOST", "unix:///nowhere/at/all.sock");
+        let output = command.args(["gc", "--json"]).args(arguments).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (said, serde_json::from_slice(&output.stdout).expect("JSON"))
+    };
+    let would = gc(&["--dry-run"]).1;
+    assert!(archive.exists() && snapshots() == 1);
+    let (said, did) = gc(&[]);
+    assert!(said.contains("folders of tasks stay that go with no archive: the journal `"), "{said}");
+    assert_eq!((&did["archives"][0], &did["task_folders"][0]), (&Value::from(&*task), &Value::from(&*task)));
+    assert_eq!(did["archives"], would["archives"]);
+    assert!(!archive.exists() && !home.join("tasks").join(&task).exists() && snapshots() == 0);
 }

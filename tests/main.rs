@@ -5,6 +5,7 @@ mod background;
 mod clock;
 mod containers;
 mod demo;
+mod door;
 mod env;
 mod environments;
 mod input;

@@ -23,6 +23,13 @@ fn examples() -> &'static PathBuf {
     })
 }
 
+/// Settings of the example that keeps pushes to some days, for all of them.
+pub(crate) fn no_push(site: &Site, asks: bool) {
+    let days = json!(["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]);
+    let more = format!("[plugin.settings]\ndays = {days}\nask = {asks}");
+    settings(site, "no-push", "example_policy_no_friday_push.wasm", &more);
+}
+
 fn settings(site: &Site, id: &str, file: &str, more: &str) {
     let path = examples().join(file);
     site.aside("config.toml", format!("[[plugin]]\nid = \"{id}\"\npath = \"{}\"\n{more}\n", path.display()));
@@ -57,8 +64,7 @@ fn a_tool_without_its_grant_is_not_loaded_and_the_line_to_add_is_shown() {
 #[test]
 fn a_policy_of_the_settings_refuses_the_delivery_with_code_3() {
     let site = Site::new();
-    let every_day = "[plugin.settings]\ndays = [\"monday\", \"tuesday\", \"wednesday\", \"thursday\", \"friday\", \"saturday\", \"sunday\"]";
-    settings(&site, "no-push", "example_policy_no_friday_push.wasm", every_day);
+    no_push(&site, false);
     let ran = Ran::of(&mut site.scripted(&shell_script(&[FIX])));
     assert_eq!(
         (ran.code, ran.report()["outcome"].as_str()),

@@ -1,9 +1,8 @@
 //! What is kept of what remotes sent: `[mirrors]` in the settings.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -34,8 +33,10 @@ impl Remote {
             "#!/bin/sh\nfor last; do :; done\ncd {folder} || exit 255\n\
              eval \"git $(printf %s \"${{last#git-}}\" | sed \"s|'/|'|\")\" | tee -a sent\n"
         );
-        let ssh = site.aside("ssh", script);
-        fs::set_permissions(ssh, Permissions::from_mode(0o755)).expect("is executable");
+        // written by a process of its own: what was just forked off here would hold it open, and it could not be run
+        let script = site.aside("ssh.text", script);
+        let made = Command::new("install").arg("-m755").arg(script).arg(site.path().join("ssh")).status();
+        assert!(made.expect("install runs").success());
         Self { site }
     }
 

@@ -1,14 +1,17 @@
 //! Ctrl-C.
 
-use std::io::{BufRead as _, BufReader};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::support::{Site, shell_script};
+use crate::plugins::no_push;
+use crate::support::{FIX, Site, finish, shell_script};
 
 /// Starts a task whose command sleeps, and returns once the sleep runs.
 fn asleep(site: &Site, marker: &str) -> (Child, BufReader<std::process::ChildStdout>) {
@@ -55,7 +58,7 @@ fn ctrl_c_once_ends_in_order() {
     interrupt(&child);
     let last = stdout.lines().map_while(Result::ok).last().expect("events");
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
-    let report: serde_json::Value = serde_json::from_str(&last).expect("an event");
+    let report: Value = serde_json::from_str(&last).expect("an event");
     assert_eq!(
         (report["type"].as_str(), report["outcome"].as_str()),
         (Some("task.ended"), Some("cancelled"))
@@ -79,7 +82,7 @@ fn ctrl_c_twice_ends_at_once_and_leaves_no_process() {
 /// Has programs that are started from here told of SIGHUP, whoever started the
 /// tests: what a process ignores is ignored by those it starts, and what it
 /// catches is not.
-fn hand_on_hangups() {
+pub(crate) fn hand_on_hangups() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _inside = runtime.enter();
     drop(signal(SignalKind::hangup()).expect("is caught"));
@@ -87,7 +90,7 @@ fn hand_on_hangups() {
 
 fn state(site: &Site) -> String {
     let list = site.sortie().args(["list", "--json"]).output().expect("runs");
-    let list: serde_json::Value = serde_json::from_slice(&list.stdout).expect("one task");
+    let list: Value = serde_json::from_slice(&list.stdout).expect("one task");
     list["state"].as_str().expect("a state").to_owned()
 }
 
@@ -95,11 +98,9 @@ fn archives(site: &Site) -> usize {
     std::fs::read_dir(site.path().join("home/archives")).into_iter().flatten().count()
 }
 
-#[test]
-fn a_task_whose_terminal_closes_ends_in_order() {
-    hand_on_hangups();
-    let site = Site::new();
-    let task = site.scripted(&shell_script(&["exec sleep 86403"]));
+/// Starts a task on a terminal of its own; what is at the other end.
+fn on_terminal(site: &Site, script: &Value) -> (Child, File) {
+    let task = site.scripted(script);
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let controller = openpt(flags).expect("a terminal");
     grantpt(&controller).expect("is granted");
@@ -117,13 +118,43 @@ fn a_task_whose_terminal_closes_ends_in_order() {
         };
     }
     command.current_dir(site.path()).stdin(end()).stdout(end()).stderr(end());
-    let mut child = command.spawn().expect("starts");
-    drop((command, user));
+    let child = command.spawn().expect("starts");
+    (child, controller.into())
+}
+
+#[test]
+fn a_task_whose_terminal_closes_ends_in_order() {
+    hand_on_hangups();
+    let site = Site::new();
+    let (mut child, controller) = on_terminal(&site, &shell_script(&["exec sleep 86403"]));
     until("the command runs", || runs("86403"));
     drop(controller);
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
     until("the command is gone", || !runs("86403"));
     assert_eq!((state(&site).as_str(), archives(&site)), ("cancelled", 1));
+}
+
+#[test]
+fn ctrl_c_ends_a_task_that_asks_and_nobody_has_to_answer() {
+    let site = Site::new();
+    no_push(&site, true);
+    let script = json!({ "replies": [
+        { "tool_calls": [{ "name": "shell", "arguments": { "command": FIX } }] },
+        finish("done"),
+    ] });
+    let (mut child, mut controller) = on_terminal(&site, &script);
+    let mut seen = String::new();
+    let mut buffer = [0; 4096];
+    while !seen.contains("Allow it this once? [y/N]") {
+        let count = controller.read(&mut buffer).expect("the task asks");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    controller.write_all(b"\x03").expect("Ctrl-C is typed");
+    // what it says is taken from it, until there is no more
+    std::thread::spawn(move || while let Ok(1..) = controller.read(&mut buffer) {});
+    until("it ends", || child.try_wait().expect("can be asked").is_some());
+    assert_eq!(child.wait().expect("it ended").code(), Some(130));
+    assert_eq!(state(&site), "cancelled");
 }
 
 #[test]

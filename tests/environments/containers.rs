@@ -61,7 +61,7 @@ fn a_container_keeps_what_set_up_did_as_its_root_and_the_agent_is_not_root() {
     let install = "printf '#!/bin/sh\\necho installed\\n' > /usr/local/bin/thing && chmod 755 /usr/local/bin/thing && id -u";
     let settings = format!("{}image = \"{image}\"\nsetup_root = true\n", environment(&[MAKE, install]));
     let site = site(&settings);
-    let look = "thing; id -u; stat -c %u made/thing ~/mark; touch /usr/local/bin/other; echo more >> made/thing && echo mine";
+    let look = "thing; id -u; stat -c %u made/thing ~/mark; touch /usr/local/bin/other 2>&1; echo more >> made/thing && echo mine";
     for (round, installs) in [(1, 2), (2, 0)] {
         let ran = Ran::of(&mut in_container(&site, &shell_script(&[look])));
         passed(&ran);
@@ -122,10 +122,56 @@ fn a_shell_starts_no_service_that_the_agent_wrote_down_and_a_repository_may_not_
     let task = ran.report()["task"].as_str().expect("an id");
     let entered = site.sortie().args(["shell", task, "--", "true"]).output().expect("runs");
     let told = String::from_utf8_lossy(&entered.stderr);
-    assert!(entered.status.code() != Some(0) && told.contains("as an id and not as a name"), "{told}");
+    assert!(entered.status.code() == Some(2) && told.contains("as an id and not as a name"), "{told}");
     for image in images_of(&site) {
         docker(&["rmi", "--force", &image]);
     }
+}
+
+#[test]
+fn a_shell_pulls_no_image_that_the_repository_named_and_may_not_any_more() {
+    let Some(image) = image() else { return };
+    // nobody listens there; nothing but its name is asked for
+    let named = format!("127.0.0.1:1/sortie-test-{}:1", std::process::id());
+    docker(&["tag", &image, &named]);
+    let list = "[workspace]\nimage_registries = [\"127.0.0.1:1\"]\n";
+    for of_repository in [true, false] {
+        let own = if of_repository { &named } else { &image };
+        let site = site(&format!("{}image = \"{own}\"\nsetup_root = true\n", environment(&[MAKE])));
+        site.aside("config.toml", list);
+        let mut run = in_container(&site, &nothing());
+        run.arg("--keep");
+        if !of_repository {
+            run.args(["--image", &named]);
+        }
+        let ran = Ran::of(&mut run);
+        passed(&ran);
+        site.aside("config.toml", "");
+        for image in images_of(&site) {
+            docker(&["rmi", "--force", &image]);
+        }
+        let task = ran.report()["task"].as_str().expect("an id");
+        // what the agent left of the settings says nothing of what was
+        let settings = site.path().join("home/tasks").join(task).join("workspace/.sortie/config.toml");
+        std::fs::write(settings, "").expect("is written");
+        let entered = site.sortie().args(["shell", task, "--", "cat", "made/thing"]).output().expect("runs");
+        let told = String::from_utf8_lossy(&entered.stderr);
+        assert!(told.contains("the image that set-up made is gone"), "{told}");
+        let code = entered.status.code();
+        if of_repository {
+            assert!(
+                code == Some(2) && told.contains("`image_registries = [\"127.0.0.1:1\"]`"),
+                "{code:?}: {told}"
+            );
+        } else {
+            assert_eq!(
+                (code, String::from_utf8_lossy(&entered.stdout).as_ref()),
+                (Some(0), "thing\n"),
+                "{told}"
+            );
+        }
+    }
+    docker(&["rmi", &named]);
 }
 
 #[test]
@@ -275,8 +321,9 @@ fn a_repository_has_the_engine_call_no_registry_that_no_operator_listed() {
         site.publish();
         let ran = Ran::of(&mut in_container(&site, &nothing()));
         assert!(
-            ran.code != Some(0) && ran.report().to_string().contains(&word.replace('"', "\\\"")),
-            "{}",
+            ran.code == Some(2) && ran.report().to_string().contains(&word.replace('"', "\\\"")),
+            "{settings}{dockerfile}: {:?} {}",
+            ran.code,
             ran.stderr
         );
         let mut check = site.sortie();

@@ -11,7 +11,7 @@ use super::{MAKE, environment, passed, site, steps};
 use crate::support::{Ran, Site, shell_script};
 
 /// Files in a folder that hold a text in their bytes, names or link targets.
-fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+pub(crate) fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -152,6 +152,21 @@ fn a_secret_that_became_a_path_a_branch_an_attribute_or_a_line_of_a_file_ends_th
         let task = ran.report()["task"].as_str().expect("an id");
         assert!(!site.path().join("home/tasks").join(task).join("workspace").exists());
     }
+}
+
+#[test]
+fn a_folder_that_is_called_like_a_secret_is_named_to_nobody_where_it_cannot_be_looked_through() {
+    let deep = "mkdir -p \"$TOKEN\"; cd \"$TOKEN\"; for n in $(seq 250); do mkdir d; cd d; done";
+    let (site, script) = with_secret(&[MAKE, deep]);
+    let ran = with_token(&site, &script);
+    assert_eq!((ran.code, ran.report()["outcome"].as_str()), (Some(5), Some("failed")), "{}", ran.stderr);
+    let why = ran.report()["summary"].as_str().expect("a summary");
+    assert!(why.contains("cannot look through `****/d/d") && why.ends_with("too many folders"), "{why}");
+    let printed = format!("{}{}", ran.stderr, ran.events.iter().map(Value::to_string).collect::<String>());
+    for form in FORMS {
+        assert!(!printed.contains(form), "{form} was printed");
+    }
+    nothing_is_left(&site, &ran);
 }
 
 fn has_attributes() -> bool {

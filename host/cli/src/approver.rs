@@ -61,21 +61,22 @@ impl Approver for Terminal {
 }
 
 fn prompt(question: &Question) -> std::io::Result<bool> {
-    let mut stderr = std::io::stderr().lock();
-    let rule =
-        question.rule.as_deref().map(|rule| format!(" (rule `{}`)", one_line(rule, 80))).unwrap_or_default();
-    writeln!(stderr, "\n{}{rule} asks: {}", one_line(&question.policy, 80), one_line(&question.reason, 500))?;
-    writeln!(stderr, "  {}", question.action)?;
-    for line in details(&question.action.details).lines() {
-        writeln!(stderr, "    {line}")?;
-    }
-    write!(stderr, "Allow it this once? [y/N] ")?;
-    stderr.flush()?;
+    // whole, and let go of: the task may be cancelled while the person thinks, and says so
+    std::io::stderr().write_all(asked(question).as_bytes())?;
     // what was typed before the question is no answer to it
     tcflush(std::io::stdin(), QueueSelector::IFlush)?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn asked(question: &Question) -> String {
+    let rule =
+        question.rule.as_deref().map(|rule| format!(" (rule `{}`)", one_line(rule, 80))).unwrap_or_default();
+    let (policy, reason) = (one_line(&question.policy, 80), one_line(&question.reason, 500));
+    let details: String =
+        details(&question.action.details).lines().map(|line| format!("    {line}\n")).collect();
+    format!("\n{policy}{rule} asks: {reason}\n  {}\n{details}Allow it this once? [y/N] ", question.action)
 }
 
 /// The whole action, since approving what one cannot see is no approval. What

@@ -56,7 +56,7 @@ impl Archiver for TaskArchiver {
             let archived = archiver.wanted(remains.report.outcome).then(|| archiver.write(&remains));
             // other tasks' archives and folders age, whatever comes of this one's
             let rules = archiver.rules.retention;
-            let removed = retention::enforce(&archiver.home, &archiver.store, rules, SystemTime::now());
+            let removed = retention::enforce(&archiver.home, Some(&archiver.store), rules, SystemTime::now());
             let removed = removed.unwrap_or_else(|error| {
                 tracing::warn!(%error, "archives that are to go cannot be removed");
                 retention::Surplus::default()

@@ -49,7 +49,7 @@ use crate::workspaces::{SANDBOX, bounds};
 
 use ground::{Ground, Guarded};
 
-pub(crate) use visit::{Entered, Visit, enter};
+pub(crate) use visit::{Entered, MadeOf, Visit, enter};
 
 /// Uncommitted files that are named.
 const UNCOMMITTED: usize = 10;

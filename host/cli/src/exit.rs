@@ -88,6 +88,12 @@ fn of_run_error(error: &RunError) -> Exit {
         {
             Exit::Usage
         }
+        // what somebody names that it may not be made of
+        RunError::Port { step: "find what the workspace is made of" | "start the workspace", error }
+            if error.code == ErrorCode::Invalid =>
+        {
+            Exit::Usage
+        }
         RunError::Agent(AgentError::Model(ModelError::Unauthorised { .. }))
         | RunError::NoSetUp(_)
         | RunError::NeedsContainer(_)
@@ -131,7 +137,13 @@ pub fn main() -> ExitCode {
         print::tell(format_args!("error: {}", strip_escapes(&told(&error))));
         of_error(&error)
     });
-    exit.into()
+    match print::lost() {
+        Some(why) if exit == Exit::Done => {
+            print::tell(format_args!("error: the output could not be written: {why}"));
+            Exit::Platform.into()
+        }
+        _ => exit.into(),
+    }
 }
 
 /// The host's own log, on stderr, for `SORTIE_LOG` (as `tracing`'s env filter).

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use sortie_core::TaskId;
-use sortie_orchestrator::{FolderError, Stale, Store, TaskFolder};
+use sortie_orchestrator::{FolderError, Stale, Store, TaskFolder, WorkspaceParts};
 use sortie_workspace::archive::{ArchiveError, Archives, Listed, Retention};
 use sortie_workspace::disk::{Quota, size};
 
@@ -16,24 +16,25 @@ pub(crate) struct Surplus {
     pub(crate) folders: Vec<Stale>,
 }
 
-/// What the rules do not keep: archives; folders in which nothing happened for
-/// as long as an archive is kept; and what the folder of a task that has no
-/// workspace holds beside an archive that goes.
+/// What the rules do not keep: archives; what the folder of a task that has no
+/// workspace holds beside an archive that goes; and folders in which nothing
+/// happened for as long as an archive is kept, which only a journal can tell.
 ///
 /// # Errors
 /// If the archives cannot be listed.
 pub(crate) fn surplus(
     home: &Path,
-    store: &Store,
+    store: Option<&Store>,
     rules: Retention,
     now: SystemTime,
 ) -> Result<Surplus, ArchiveError> {
     let archives = Archives::new(home).superfluous(rules, now)?;
-    let mut folders = TaskFolder::stale(home, store, rules.age, now);
+    let mut folders = store.map(|store| TaskFolder::stale(home, store, rules.age, now)).unwrap_or_default();
     for Listed { task, .. } in &archives {
         let folder = TaskFolder::place(home, task);
         let is_new = folders.iter().all(|one| one.task != *task);
-        if is_new && folder.is_dir() && !has_workspace(&folder) && !TaskFolder::is_taken(home, task) {
+        let has_workspace = WorkspaceParts::own(home, task).are_there();
+        if is_new && folder.is_dir() && !has_workspace && !TaskFolder::is_taken(home, task) {
             folders.push(Stale { bytes: size(&folder), task: task.clone() });
         }
     }
@@ -47,7 +48,7 @@ pub(crate) fn surplus(
 /// As [`surplus`].
 pub(crate) fn enforce(
     home: &Path,
-    store: &Store,
+    store: Option<&Store>,
     rules: Retention,
     now: SystemTime,
 ) -> Result<Surplus, ArchiveError> {
@@ -72,8 +73,4 @@ fn remove_folder(home: &Path, task: &TaskId) -> bool {
             false
         }
     }
-}
-
-fn has_workspace(folder: &Path) -> bool {
-    folder.join("workspace").is_dir()
 }

@@ -20,9 +20,9 @@ pub(crate) fn watch(cancel: CancellationToken) -> std::io::Result<()> {
             _ = terminate.recv() => {}
             () = hangup.next() => {}
         }
-        // the terminal may be gone
-        drop(writeln!(std::io::stderr(), "\nending in order; once more ends at once"));
         cancel.cancel();
+        // a terminal may be gone, or take nothing for now: that holds up neither the end nor the next signal
+        std::thread::spawn(|| drop(writeln!(std::io::stderr(), "\nending in order; once more ends at once")));
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}

@@ -22,7 +22,7 @@ use sortie_workspace::sandbox;
 use sortie_workspace::snapshot::Snapshots;
 
 use crate::home::Places;
-use crate::reclaim;
+use crate::reclaim::{self, Reclaimed};
 
 /// How long the compiled code of a component is kept that nobody uses.
 const UNUSED: Duration = Duration::from_secs(30 * 86_400);
@@ -34,6 +34,8 @@ pub(crate) struct Swept {
     archives: usize,
     /// Tasks in whose folders something temporary lay.
     tasks: usize,
+    /// Containers, of those that a task's folder tells of.
+    containers: usize,
     /// Workspaces that were root's.
     reclaimed: usize,
     /// Scratch folders.
@@ -54,6 +56,7 @@ impl Swept {
         BTreeMap::from([
             ("half-written archives", self.archives),
             ("task folders with temporary files", self.tasks),
+            ("containers of killed hosts", self.containers),
             ("workspaces that were root's", self.reclaimed),
             ("scratch folders", self.scratch),
             ("cgroups", self.cgroups),
@@ -87,6 +90,16 @@ impl Care {
         }
     }
 
+    /// How long a container engine has for all that it has to do.
+    fn patience(self) -> Duration {
+        match self {
+            // nothing that the user wants waits for it, but an entry into what is not cleared up
+            Self::Quick => Duration::from_secs(10),
+            // it may have millions of files to give back
+            Self::Whole => Duration::from_secs(900),
+        }
+    }
+
     /// For how long a component must not have been used to go.
     fn unused(self) -> Option<Duration> {
         (self == Self::Whole).then_some(UNUSED)
@@ -95,9 +108,11 @@ impl Care {
 
 /// Removes what killed hosts left.
 pub(crate) async fn left_over(places: &Places, care: Care) -> Swept {
+    // first, or what is root's cannot be cleared up
+    let Reclaimed { containers, workspaces } = reclaim::from_engine(places, care.patience()).await;
     Swept {
-        // first, or what is root's cannot be cleared up
-        reclaimed: reclaim::from_root(places).await,
+        containers,
+        reclaimed: workspaces,
         archives: Archives::new(&places.home).sweep(),
         tasks: TaskFolder::sweep(&places.home),
         scratch: Scratch::sweep(&places.home),

@@ -20,7 +20,7 @@ use sortie_core::digest::Digest;
 use sortie_core::event::Event;
 use sortie_core::network::HostPattern;
 use sortie_core::secret::Secret;
-use sortie_orchestrator::{TaskFolder, TaskJournal};
+use sortie_orchestrator::{TaskFolder, TaskJournal, WorkspaceParts};
 use sortie_policy::ports::{
     ErrorCode, Files, Identity, NetworkMeter, PortError, Workspace, WorkspaceLimits, WorkspaceSpec,
     Workspaces,
@@ -28,7 +28,9 @@ use sortie_policy::ports::{
 use sortie_policy::{FactsSource, Gate, Permit};
 use sortie_workspace::Isolated;
 use sortie_workspace::commands::{CommandLimits, WorkspaceCommands};
-use sortie_workspace::container::{BuildConfig, Container, ContainerConfig, Engine, NamedBy, Tell};
+use sortie_workspace::container::{
+    BuildConfig, Container, ContainerConfig, ContainerError, Engine, NamedBy, Tell,
+};
 use sortie_workspace::egress::{AddressDialer, Proxy, ProxyLimits, Reach};
 use sortie_workspace::registries;
 use sortie_workspace::sandbox::{Limits, Sandbox, SandboxConfig, Toolchains};
@@ -298,20 +300,20 @@ impl Backends {
     ) -> Result<Identity, PortError> {
         let engine = self.engine().await?;
         if let Some(id) = action.image_id {
-            return match engine.has_image(&id).await.map_err(unavailable)? {
+            return match engine.has_image(&id).await.map_err(no_container)? {
                 true => Ok(Identity { id: id.clone(), image: Some(id) }),
                 false => Err(PortError::new(ErrorCode::NotFound, format!("there is no image {id}"))),
             };
         }
         for service in &action.services {
             let by = self.named_by(&service.image, spec);
-            engine.identify(&service.image, &by, self.pulling()).await.map_err(unavailable)?;
+            engine.identify(&service.image, &by, self.pulling()).await.map_err(no_container)?;
         }
         let id = match (&action.image, &action.build) {
             (_, Some(build)) => self.build(&engine, build, spec).await?,
             (Some(image), None) => {
                 let by = self.named_by(image, spec);
-                engine.identify(image, &by, self.pulling()).await.map_err(unavailable)?
+                engine.identify(image, &by, self.pulling()).await.map_err(no_container)?
             }
             (None, None) => return Err(PortError::new(ErrorCode::Invalid, "a container needs an image")),
         };
@@ -328,9 +330,9 @@ impl Backends {
     ) -> Result<String, PortError> {
         let owner = self.owner();
         let paths = self.path_rules.rules().in_tree(&spec.work_tree).map_err(PortError::internal)?;
-        let image = engine.blank(&owner).await.map_err(unavailable)?;
+        let image = engine.blank(&owner).await.map_err(no_container)?;
         let config = self.container_config(image, Stage::SetUp, spec, paths);
-        let network = Container::start(engine, config).await.map_err(unavailable)?;
+        let network = Container::start(engine, config).await.map_err(no_container)?;
         let proxy = self.proxy(&network).await?;
         let build = BuildConfig {
             work_tree: &spec.work_tree,
@@ -346,7 +348,7 @@ impl Backends {
         let built = engine.build(build, self.pulling()).await;
         network.stop().await;
         proxy.stop().await;
-        built.map_err(unavailable)
+        built.map_err(no_container)
     }
 
     fn container_config(
@@ -356,7 +358,6 @@ impl Backends {
         spec: &WorkspaceSpec,
         paths: Paths,
     ) -> ContainerConfig {
-        let beside = spec.work_tree.parent().unwrap_or(Path::new("/"));
         let journal = self.journal.clone();
         ContainerConfig {
             task: self.meter.facts().task,
@@ -371,7 +372,7 @@ impl Backends {
             ..ContainerConfig::new(
                 image,
                 sortie_bundle::init(),
-                beside.join("container"),
+                WorkspaceParts::of(&spec.work_tree).container(),
                 spec.work_tree.clone(),
                 spec.home.clone(),
             )
@@ -394,7 +395,7 @@ impl Backends {
             (Some(id), _) => id,
             (None, Some(image)) => {
                 let by = self.named_by(&image, spec);
-                engine.identify(&image, &by, self.pulling()).await.map_err(unavailable)?
+                engine.identify(&image, &by, self.pulling()).await.map_err(no_container)?
             }
             (None, None) => return Err(PortError::new(ErrorCode::Invalid, "a container needs an image")),
         };
@@ -408,7 +409,7 @@ impl Backends {
             services_by,
             ..self.container_config(image, action.stage, spec, paths)
         };
-        Container::start(&engine, config).await.map_err(unavailable)
+        Container::start(&engine, config).await.map_err(no_container)
     }
 
     /// Serves the socket that init listens on inside.
@@ -421,6 +422,14 @@ impl Backends {
         let (gate, network) = (Arc::clone(&self.gate), Arc::clone(&self.network));
         Proxy::start(listener, gate, dialer, facts, ProxyLimits::default(), network)
             .map_err(PortError::internal)
+    }
+}
+
+fn no_container(error: ContainerError) -> PortError {
+    match error {
+        // with the engine all is well
+        ContainerError::Unwanted(why) => PortError::new(ErrorCode::Invalid, why.to_string()),
+        error => unavailable(error),
     }
 }
 

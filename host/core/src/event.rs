@@ -24,14 +24,16 @@ pub enum Event {
         prompt: String,
         /// The repository, without credentials.
         repository: String,
-        /// Provider and name of the model.
+        /// Provider and name of the model; empty for a task that ends with its
+        /// set-up.
         model: String,
         /// The workspace's backend.
         workspace: String,
         /// The environment that the operator named, of their settings.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         environment: Option<String>,
-        /// The branch that will be delivered.
+        /// The branch that will be delivered; empty for a task that ends with
+        /// its set-up.
         branch: String,
     },
     /// A phase begins.
@@ -214,6 +216,9 @@ pub enum Event {
         /// The image of its container, as it was named.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         image: Option<String>,
+        /// Whether the repository named that image, and nobody else.
+        #[serde(default)]
+        image_of_repository: bool,
         /// The image that the agent's container begins from, by id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         image_id: Option<String>,

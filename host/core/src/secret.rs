@@ -30,6 +30,10 @@ const TELLING_WORD: usize = 8;
 /// beside one: the certificate of an authority is on every machine.
 const PUBLIC: [&str; 3] = ["CERTIFICATE", "PUBLIC", "PARAMETERS"];
 
+/// The least that is left of a form, as the kernel has it in a path, to be
+/// looked for: less is found by chance.
+const SHORTEST_PATH: usize = 8;
+
 /// Characters of base64 that are looked for alone: who breaks it into lines
 /// puts 64 of them into each, or more.
 const PIECE: usize = 32;
@@ -51,13 +55,16 @@ impl Secret {
     }
 
     /// The text with every occurrence of the value masked: as it is, in
-    /// base64 and URL-encoded, and each longer line of it alone. Values of
-    /// fewer than 4 bytes are not looked for.
+    /// base64 and URL-encoded, as a path that was made of one of these, and
+    /// each longer line of it alone. Values of fewer than 4 bytes are not
+    /// looked for.
     pub fn scrub(&self, text: &str) -> String {
         let mut masked = text.to_owned();
         let forms = self.forms();
         let lines = self.0.lines().filter(|line| !forms.is_empty() && line.len() >= SHORTEST_LINE);
-        for form in forms.iter().map(String::as_str).chain(lines) {
+        let paths: Vec<_> = forms.iter().filter_map(|form| as_path(form.as_bytes())).collect();
+        let paths = paths.iter().filter_map(|path| std::str::from_utf8(path).ok());
+        for form in forms.iter().map(String::as_str).chain(paths).chain(lines) {
             if masked.contains(form) {
                 masked = masked.replace(form, "****");
             }
@@ -94,6 +101,16 @@ impl Secret {
         forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
         forms
     }
+}
+
+/// A form of a value as it is in a path that was made of it, if that is
+/// something else: the kernel takes several slashes for one, and leaves out `.`
+/// and what is at the ends. None for less than what is found by chance.
+pub fn as_path(form: &[u8]) -> Option<Vec<u8>> {
+    let names: Vec<&[u8]> =
+        form.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")).collect();
+    let path = names.join(&b'/');
+    (path.len() >= SHORTEST_PATH && path != form && !names.contains(&&b".."[..])).then_some(path)
 }
 
 /// The lines that tell of this value alone: neither what stands around blocks
@@ -218,6 +235,13 @@ mod tests {
         }
         assert_eq!(key.scrub("?q=p%C3%A4ss%2Fword%2B1%20%3F"), "?q=****");
         assert_eq!(key.scrub("?q=p%c3%a4ss%2fword%2b1+%3f"), "?q=****");
+    }
+
+    #[test]
+    fn a_secret_is_masked_in_a_path_that_was_made_of_it() {
+        let url = Secret::new("https://user:pass@host.example//simple/");
+        assert_eq!(url.scrub("in ~/https:/user:pass@host.example/simple/x"), "in ~/****/x");
+        assert_eq!(Secret::new("//e/").scrub("the end"), "the end", "too short to be told from a word");
     }
 
     #[test]

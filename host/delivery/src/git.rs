@@ -9,6 +9,7 @@ mod failure;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -169,13 +170,25 @@ impl Git {
         let stdout = group.0.stdout.take().expect("standard output is a pipe");
         let stderr = group.0.stderr.take().expect("standard error is a pipe");
         let finished = async {
-            let errors = tokio::spawn(read_bounded(stderr, KEPT));
-            let stdout = read_bounded(stdout, KEPT).await;
-            let status = group.0.wait().await.map_err(PortError::internal)?;
-            // a connection that ssh keeps open for later holds standard error, too
-            let stderr = tokio::time::timeout(Duration::from_millis(500), errors).await;
-            let stderr = stderr.ok().and_then(Result::ok).unwrap_or_default();
-            Ok(Finished { status, stdout, stderr })
+            let (mut said, mut errors) = (Vec::new(), Vec::new());
+            let status = {
+                let mut reading = pin!(read_bounded(stderr, KEPT, &mut errors));
+                let mut ending = pin!(async {
+                    read_bounded(stdout, KEPT, &mut said).await;
+                    group.0.wait().await
+                });
+                tokio::select! {
+                    status = &mut ending => {
+                        // a connection that ssh keeps open for later holds standard error, too: what came is enough
+                        let _ = tokio::time::timeout(Duration::from_millis(500), reading).await;
+                        status
+                    }
+                    () = &mut reading => ending.await,
+                }
+            };
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let status = status.map_err(PortError::internal)?;
+            Ok(Finished { status, stdout: text(&said), stderr: text(&errors) })
         };
         let ended = tokio::select! {
             finished = finished => return finished,
@@ -319,14 +332,12 @@ impl Drop for Group {
 }
 
 /// Reads to the end and keeps the first `max` bytes: an error's cause comes first.
-async fn read_bounded(mut from: impl AsyncRead + Unpin, max: usize) -> String {
-    let mut kept = Vec::new();
+async fn read_bounded(mut from: impl AsyncRead + Unpin, max: usize, kept: &mut Vec<u8>) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         let room = max - kept.len();
         kept.extend_from_slice(&buffer[..count.min(room)]);
     }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 #[cfg(test)]

@@ -124,10 +124,8 @@ impl Init {
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.look();
         }
-        if let Some(keeper) = self.ready.keeper()
-            && self.stuck.look(keeper, || is_asked(&self.control))
-            && let Some(keeper) = Pid::from_raw(keeper)
-        {
+        let asked = || self.ready.keeper().filter(|_| is_asked(&self.control));
+        for keeper in self.stuck.look(|| self.ready.starting(), asked).into_iter().filter_map(Pid::from_raw) {
             // As with one that was killed from within: the seat is freed when it is reaped, what is beneath it ends.
             let _ = kill_process(keeper, Signal::KILL);
         }
@@ -139,7 +137,7 @@ impl Init {
         let reap = self.reaping.then_some(Duration::ZERO);
         let sweep = self.sweeping.then(|| self.orphans.due());
         let watch = self.watchdog.as_ref().map(Watchdog::due);
-        let stuck = self.ready.keeper().map(|_| self.stuck.due());
+        let stuck = self.ready.is_any_starting().then(|| self.stuck.due());
         let timeout: Option<Duration> = [reap, sweep, watch, stuck].into_iter().flatten().min();
         let timeout = timeout.map(|timeout| Timespec::try_from(timeout).expect("it is seconds at most"));
         // With a keeper at the socket, only its end concerns us, which is always reported.

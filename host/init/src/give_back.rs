@@ -7,14 +7,13 @@
 use std::ffi::{CStr, OsString};
 use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, chmod, chownat, fstat, openat, unlinkat};
 use rustix::process::{Gid, Uid};
 
-/// Folders within folders; each takes a descriptor while it is walked through.
-const DEEPEST: usize = 1000;
+use crate::folders::{FOLDER, Folders};
+
 /// Of a mode: what makes a program run as its owner or group.
 const PRIVILEGED: u32 = 0o6000;
 
@@ -36,58 +35,67 @@ fn parse(owner: &str) -> Option<(Uid, Gid)> {
     Some((Uid::from_raw(number(uid)?), Gid::from_raw(number(gid)?)))
 }
 
+/// However deep it goes: a command can make folders within each other until the disk is full.
 fn give_back(folder: &Path, owner: (Uid, Gid)) -> Result<(), String> {
     let root = openat(CWD, folder, FOLDER, Mode::empty()).map_err(|error| error.to_string())?;
-    let device = fstat(&root).map_err(|error| error.to_string())?.st_dev;
     settle(&root, owner).map_err(|error| error.to_string())?;
-    let mut levels = vec![Dir::new(root).map_err(|error| error.to_string())?];
-    while let Some(level) = levels.last_mut() {
-        let Some(entry) = level.read() else {
-            levels.pop();
-            continue;
+    settle_all(&root, owner)?;
+    let mut folders = Folders::new(root).map_err(|error| error.to_string())?;
+    loop {
+        let Some(entry) = folders.read().map_err(|error| error.to_string())? else {
+            if folders.leave().map_err(|error| error.to_string())? {
+                continue;
+            }
+            return Ok(());
         };
-        let entry = entry.map_err(|error| error.to_string())?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
+        if !matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
             continue;
         }
-        let parent = level.fd().map_err(|error| named(name, error))?;
-        let below = visit(parent, name, device, owner).map_err(|error| named(name, error))?;
+        let at = |error| at(entry.ino(), error);
+        let below = below(folders.folder().map_err(at)?, entry.file_name(), folders.device()).map_err(at)?;
         if let Some(below) = below {
-            if levels.len() >= DEEPEST {
-                return Err(named(name, format_args!("more than {DEEPEST} folders lie above it")));
-            }
-            levels.push(Dir::new(below).map_err(|error| named(name, error))?);
+            settle_all(&below, owner)?;
+            folders.enter(below).map_err(at)?;
+        }
+    }
+}
+
+/// Opens a folder; none if it is something else, or of another file system.
+fn below(around: impl AsFd, name: &CStr, device: u64) -> rustix::io::Result<Option<OwnedFd>> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let node = openat(around, name, flags, Mode::empty())?;
+    let stat = fstat(&node)?;
+    if stat.st_dev != device || FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Ok(None);
+    }
+    openat(&node, c".", FOLDER, Mode::empty()).map(Some)
+}
+
+/// Gives back all that a folder itself holds. Before anybody goes on from it: where a name is removed, a place to go on
+/// from may be another one.
+fn settle_all(folder: &OwnedFd, owner: (Uid, Gid)) -> Result<(), String> {
+    let device = fstat(folder).map_err(|error| error.to_string())?.st_dev;
+    for entry in Dir::read_from(folder).map_err(|error| error.to_string())? {
+        let entry = entry.map_err(|error| error.to_string())?;
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            visit(folder, name, device, owner).map_err(|error| at(entry.ino(), error))?;
         }
     }
     Ok(())
 }
 
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-
-/// Gives one thing back; if it is a folder, it is returned for a look into it.
-fn visit(
-    parent: impl AsFd,
-    name: &CStr,
-    device: u64,
-    owner: (Uid, Gid),
-) -> rustix::io::Result<Option<OwnedFd>> {
+/// Gives one thing back.
+fn visit(parent: impl AsFd, name: &CStr, device: u64, owner: (Uid, Gid)) -> rustix::io::Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let node = openat(&parent, name, flags, Mode::empty())?;
     let stat = fstat(&node)?;
     if stat.st_dev != device {
-        return Ok(None);
+        return Ok(());
     }
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::CharacterDevice | FileType::BlockDevice => {
-            unlinkat(&parent, name, AtFlags::empty())?;
-            Ok(None)
-        }
-        kind => {
-            settle(&node, owner)?;
-            let folder = kind == FileType::Directory;
-            folder.then(|| openat(&node, c".", FOLDER, Mode::empty())).transpose()
-        }
+        FileType::CharacterDevice | FileType::BlockDevice => unlinkat(&parent, name, AtFlags::empty()),
+        _ => settle(&node, owner),
     }
 }
 
@@ -102,8 +110,9 @@ fn settle(node: &OwnedFd, (uid, gid): (Uid, Gid)) -> rustix::io::Result<()> {
     Ok(())
 }
 
-fn named(name: &CStr, error: impl Display) -> String {
-    format!("`{}`: {error}", Path::new(std::ffi::OsStr::from_bytes(name.to_bytes())).display())
+/// Where something failed, by its number: its name may be a secret of the set-up's.
+fn at(inode: u64, error: impl Display) -> String {
+    format!("inode {inode}: {error}")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! [`crate::orphans`]), so ending a keeper is all that killing a command takes. The process group is killed first
 //! because the kernel does that at one stroke: a fork in the group either is in it or does not happen.
 
+mod session;
 mod start;
 
 use std::net::TcpListener;
@@ -14,8 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, set_child_subreaper,
-    wait, waitpid,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process_group, set_child_subreaper, wait, waitpid,
 };
 
 use crate::descriptors;
@@ -240,8 +240,6 @@ impl Keeper<'_, '_> {
     fn kill(mut self, cause: Cause) -> Left {
         let Some(command) = self.begun.command else { return Left::Something };
         let _ = kill_process_group(command, Signal::KILL);
-        // It leads its group, but may have gone over to another.
-        let _ = kill_process(command, Signal::KILL);
         // The command may have ended by itself a moment ago: its status tells.
         let status = self.death(command).unwrap_or(KILLED);
         let cause = if status == KILLED { cause } else { Cause::Own };

@@ -25,6 +25,7 @@
 mod arguments;
 mod control;
 mod failure;
+mod folders;
 mod give_back;
 mod keeper;
 mod memory;

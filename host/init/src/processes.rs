@@ -54,14 +54,31 @@ fn parse(stat: &[u8]) -> Option<Process> {
     Some(Process { pid, parent })
 }
 
+/// Those that hang on `root`, and itself.
+///
+/// The list was not read at one instant: a process whose parent ended meanwhile hangs on nobody, and is left out.
+pub fn beneath(processes: &[Process], root: i32) -> Vec<i32> {
+    let places = places(processes, HashMap::from([(root, Place::Inside)]));
+    processes.iter().map(|process| process.pid).filter(|pid| places[pid] == Place::Inside).collect()
+}
+
 /// Those that hang on process 1 other than through one of `roots`.
 ///
 /// The list was not read at one instant: a process whose parent ended meanwhile hangs on nobody. It is not named
 /// here, for it may well be beneath a root; whether there are such is the second value.
 pub(crate) fn outside(processes: &[Process], roots: &HashSet<i32>) -> (Vec<i32>, bool) {
+    let mut known: HashMap<i32, Place> = roots.iter().map(|pid| (*pid, Place::Inside)).collect();
+    known.entry(1).or_insert(Place::Outside);
+    let places = places(processes, known);
+    let others = || processes.iter().map(|process| process.pid).filter(|pid| *pid != 1);
+    let outside = others().filter(|pid| places[pid] == Place::Outside).collect();
+    (outside, others().any(|pid| places[&pid] == Place::Unclear))
+}
+
+/// Where each process hangs, by those of whom it is known.
+fn places(processes: &[Process], known: HashMap<i32, Place>) -> HashMap<i32, Place> {
     let parents: HashMap<i32, i32> = processes.iter().map(|process| (process.pid, process.parent)).collect();
-    let mut places: HashMap<i32, Place> = roots.iter().map(|pid| (*pid, Place::Inside)).collect();
-    places.entry(1).or_insert(Place::Outside);
+    let mut places = known;
     for process in processes {
         // Up to where it is known, and each step once: lines of thousands are easily made.
         let (mut line, mut at) = (Vec::new(), process.pid);
@@ -79,9 +96,7 @@ pub(crate) fn outside(processes: &[Process], roots: &HashSet<i32>) -> (Vec<i32>,
         };
         places.extend(line.into_iter().map(|pid| (pid, place)));
     }
-    let others = || processes.iter().map(|process| process.pid).filter(|pid| *pid != 1);
-    let outside = others().filter(|pid| places[pid] == Place::Outside).collect();
-    (outside, others().any(|pid| places[&pid] == Place::Unclear))
+    places
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -140,11 +155,26 @@ mod tests {
         let (outside, unclear) = outside(&all, &HashSet::from([2]));
         assert_eq!((outside.len(), unclear), (200_000, false));
         assert!(outside.iter().all(|pid| *pid >= 2_000_000));
+
+        let beneath = beneath(&all, 2);
+        assert_eq!(beneath.len(), 200_001);
+        assert!(beneath.iter().all(|pid| *pid < 2_000_000));
+    }
+
+    #[test]
+    fn only_what_hangs_on_a_process_is_beneath_it() {
+        let all = [process(1, 0), process(2, 1), process(3, 2), process(4, 3), process(5, 1), process(9, 8)];
+        assert_eq!(beneath(&all, 2), [2, 3, 4]);
+        assert_eq!(beneath(&all, 4), [4]);
+        assert_eq!(beneath(&all, 7), []);
+        assert_eq!(beneath(&[process(7, 8), process(8, 7)], 2), []);
     }
 
     #[test]
     fn this_process_is_listed_with_its_parent() {
         let own = i32::try_from(std::process::id()).expect("process ids are small");
-        assert!(all().iter().any(|process| process.pid == own && process.parent > 0));
+        // the first of a process namespace has none
+        let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid());
+        assert!(all().iter().any(|process| (process.pid, process.parent) == (own, parent)));
     }
 }

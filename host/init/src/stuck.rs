@@ -3,9 +3,10 @@
 //! Between the fork of a command and its exec, a keeper waits for the child without looking at anything else. Whoever
 //! stops that child in between, which every process of the same user can, keeps the keeper waiting, and with it
 //! everybody whose request it has or would take next. Nothing else tells process 1: the child that was stopped is not
-//! its own. So it looks now and then: a keeper that is to take the next request, has something to do, and has not run
-//! at all since the look before the last one is killed, and what is beneath it ends with it.
+//! its own. So it looks now and then: a keeper that may be starting a command, has something to do, and has not run at
+//! all since the look before the last one is killed, and what is beneath it ends with it.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -14,17 +15,17 @@ use crate::processes;
 /// How often to look. An exec that takes twice as long, on a disk that hangs, is taken for one that is stuck.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// The watch over the keeper that takes the next request.
+/// The watch over the keepers that may be starting a command.
 #[derive(Debug)]
 pub(crate) struct Watch {
     next: Instant,
-    /// The keeper, how often it had run, and for how many looks that has been so.
-    seen: Option<(i32, u64, u32)>,
+    /// By keeper: how often it had run, and for how many looks that has been so.
+    seen: HashMap<i32, (u64, u32)>,
 }
 
 impl Watch {
     pub(crate) fn new() -> Self {
-        Self { next: Instant::now() + EVERY, seen: None }
+        Self { next: Instant::now() + EVERY, seen: HashMap::new() }
     }
 
     /// Time until the next look.
@@ -32,24 +33,36 @@ impl Watch {
         self.next.saturating_duration_since(Instant::now())
     }
 
-    /// Looks, if it is time; whether this keeper is stuck. `asked` says whether a request waits for it.
-    pub(crate) fn look(&mut self, keeper: i32, asked: impl FnOnce() -> bool) -> bool {
+    /// Looks, if it is time; which of these keepers are stuck. `asked` is the one that a request waits for, if one does.
+    pub(crate) fn look(
+        &mut self,
+        keepers: impl FnOnce() -> HashSet<i32>,
+        asked: impl FnOnce() -> Option<i32>,
+    ) -> Vec<i32> {
         if !self.due().is_zero() {
-            return false;
+            return Vec::new();
         }
         self.next = Instant::now() + EVERY;
-        let runs = runs(keeper);
-        let has_child = || processes::all().iter().any(|process| process.parent == keeper);
-        let (Some(runs), true) = (runs, asked() || has_child()) else {
-            self.seen = None;
-            return false;
-        };
-        let looks = match self.seen {
-            Some((seen, before, looks)) if (seen, before) == (keeper, runs) => looks + 1,
+        let keepers = keepers();
+        let processes = if keepers.is_empty() { Vec::new() } else { processes::all() };
+        let mut busy: HashSet<i32> = processes.iter().map(|process| process.parent).collect();
+        busy.extend(asked());
+        self.compare(keepers.into_iter().filter(|pid| busy.contains(pid)), runs)
+    }
+
+    /// Compares how often each of these has run with the look before, and forgets all others.
+    fn compare(&mut self, keepers: impl Iterator<Item = i32>, runs: impl Fn(i32) -> Option<u64>) -> Vec<i32> {
+        let looks = |pid, now| match self.seen.get(&pid) {
+            Some((before, looks)) if *before == now => looks + 1,
             _ => 0,
         };
-        self.seen = Some((keeper, runs, looks));
-        looks >= 2
+        self.seen = keepers
+            .filter_map(|pid| {
+                let now = runs(pid)?;
+                Some((pid, (now, looks(pid, now))))
+            })
+            .collect();
+        self.seen.iter().filter(|(_, (_, looks))| *looks >= 2).map(|(pid, _)| *pid).collect()
     }
 }
 
@@ -68,13 +81,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_keeper_that_has_not_run_for_two_looks_is_stuck_beside_others_that_have_or_are_new() {
+        let mut watch = Watch::new();
+        let mut look = |keepers: &[(i32, u64)]| {
+            let runs = |pid| keepers.iter().find(|(keeper, _)| *keeper == pid).map(|(_, runs)| *runs);
+            let mut stuck = watch.compare(keepers.iter().map(|(pid, _)| *pid), runs);
+            stuck.sort_unstable();
+            stuck
+        };
+        assert_eq!(look(&[(10, 1), (11, 1), (12, 1)]), []);
+        assert_eq!(look(&[(10, 1), (11, 2), (12, 1), (13, 1)]), []);
+        assert_eq!(look(&[(10, 1), (11, 2), (13, 1)]), [10]);
+        // 12 had nothing to do in between
+        assert_eq!(look(&[(11, 2), (12, 1), (13, 1)]), [11, 13]);
+    }
+
+    #[test]
     fn a_process_that_waits_has_run_as_often_as_before_and_one_that_works_more_often() {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("it starts");
         let waits = i32::try_from(child.id()).expect("process ids are small");
+        // it waits for its time, and not for a processor
+        let asleep = || {
+            let stat = fs::read_to_string(format!("/proc/{waits}/stat")).expect("it is there");
+            let command = fs::read(format!("/proc/{waits}/cmdline")).expect("it is there");
+            stat.contains(" (sleep) S ") && command.starts_with(b"sleep\0")
+        };
         let settled = || {
-            let before = runs(waits).expect("it is there");
+            let before = runs(waits).filter(|_| asleep());
             std::thread::sleep(Duration::from_millis(20));
-            (before > 0 && runs(waits) == Some(before)).then_some(before)
+            before.filter(|before| runs(waits) == Some(*before))
         };
         let still = std::iter::repeat_with(settled).flatten().next().expect("it sleeps");
         let own = i32::try_from(std::process::id()).expect("process ids are small");

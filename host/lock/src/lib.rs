@@ -11,8 +11,10 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 /// An opened file or folder, locked until it is dropped.
 #[derive(Debug)]
@@ -104,6 +106,28 @@ impl Drop for Lock {
     }
 }
 
+/// Closes a program that was written, so that it can be run. The kernel runs none that somebody may write to, and a
+/// process that was just forked off has every descriptor until it runs its own program: what it has is waited for,
+/// ten seconds at most.
+///
+/// # Errors
+/// If it cannot be opened to read.
+pub fn close_program(file: File, path: &Path) -> io::Result<()> {
+    let again = File::open(path)?;
+    // kept by whoever has the descriptor, and not given back; without locks nobody can tell
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(());
+    }
+    drop(file);
+    let until = Instant::now() + Duration::from_secs(10);
+    while flock(&again, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+        && Instant::now() < until
+    {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +143,25 @@ mod tests {
         drop(lock);
         Lock::open(file.path(), Hold::Exclusive).expect("is free");
         drop(inherited);
+    }
+
+    #[test]
+    fn a_program_is_closed_once_no_process_has_its_descriptor() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("program");
+        fs::copy("/bin/true", &path).expect("is copied");
+        let runs = || std::process::Command::new(&path).status().map(|status| status.success());
+        let written = File::options().write(true).open(&path).expect("opens");
+        // as one that was forked off and runs no program yet
+        let inherited = written.try_clone().expect("is cloned");
+        let (tell, told) = std::sync::mpsc::channel();
+        let closed = path.clone();
+        std::thread::spawn(move || tell.send(close_program(written, &closed).is_ok()));
+        assert!(told.recv_timeout(Duration::from_millis(100)).is_err(), "it is not waited for");
+        assert_eq!(runs().expect_err("is open to be written").kind(), io::ErrorKind::ExecutableFileBusy);
+        drop(inherited);
+        assert!(told.recv_timeout(Duration::from_secs(60)).expect("it ends"));
+        assert!(runs().expect("runs"));
     }
 
     #[test]

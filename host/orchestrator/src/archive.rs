@@ -13,7 +13,7 @@ use sortie_core::event::{Event, Report};
 use sortie_core::{Actor, Outcome};
 use sortie_policy::ports::PortError;
 
-use crate::run::{MadeOf, Progress, TaskRun, Until};
+use crate::run::{MadeOf, Progress, RunError, TaskRun, Until};
 
 /// Bytes of the change that are kept.
 const DIFF_MAX: u32 = 8 << 20;
@@ -63,8 +63,12 @@ impl TaskRun {
     /// Ends the workspace and keeps what is left of the task.
     pub(crate) async fn archive(&self, ended: Ended, mut progress: Progress) -> Report {
         // first: whatever still runs in there must not change what is kept
-        if let Some(workspace) = progress.workspace.take() {
-            workspace.stop().await;
+        if let Some(workspace) = progress.workspace.take()
+            && let Err(error) = workspace.stop().await
+        {
+            // what may run in it still, or is its root's, is not read and not removed; what ends it clears up as well
+            self.warn(format!("the workspace is left as it is, neither archived nor removed: {error}"));
+            return self.report(ended, progress);
         }
         // of a set-up that failed nobody would find them
         if !self.plan.keep || !progress.made_of.is_clean {
@@ -72,8 +76,15 @@ impl TaskRun {
                 self.workspaces.discard(&image).await;
             }
         }
-        if !progress.made_of.is_clean && self.holds_secrets().await {
-            return self.purge(ended, progress);
+        if !progress.made_of.is_clean
+            && let Err(why) = self.holds_no_secret().await
+        {
+            return self.purge(&why, ended, progress);
+        }
+        if let Err(error) = self.folder.check_owned() {
+            // half of it cannot be read, and who wrote it may write still
+            self.warn(format!("the workspace is not archived: {error}"));
+            return self.report(ended, progress);
         }
         if let Err(why) = self.keep_diff().await {
             tracing::debug!(why, "no diff is kept");
@@ -103,20 +114,27 @@ impl TaskRun {
         report
     }
 
-    /// Whether a set-up that did not come to its end left a secret, for all
-    /// that can be seen.
-    async fn holds_secrets(&self) -> bool {
-        !self.plan.secrets.is_empty() && self.search_folders().await.is_err()
+    /// Says why what a set-up left that did not come to its end may hold a
+    /// secret, for all that can be seen.
+    async fn holds_no_secret(&self) -> Result<(), String> {
+        if self.plan.secrets.is_empty() {
+            return Ok(());
+        }
+        self.search_folders().await.map_err(|error| match error {
+            RunError::LeftSecret { .. } => "set-up left a secret in it".to_owned(),
+            error => format!("whether set-up left a secret in it cannot be told: {error}"),
+        })
     }
 
     /// Removes a workspace that nobody may look into, `--keep` or not.
-    fn purge(&self, ended: Ended, progress: Progress) -> Report {
+    fn purge(&self, why: &str, ended: Ended, progress: Progress) -> Report {
         let removed = self.folder.remove_workspace();
         match removed.and_then(|()| self.folder.clear_of_suspicion()) {
-            Ok(()) => self.warn("the workspace is removed and not archived: set-up left a secret in it"),
-            Err(error) => {
-                self.warn(format!("set-up left a secret in the workspace, which is not removed: {error}"))
-            }
+            Ok(()) => self.warn(format!("the workspace is removed and not archived: {why}")),
+            // the mark stays, by which the next command knows that it is to go
+            Err(error) => self.warn(format!(
+                "the workspace is not archived: {why}; it goes once it can be removed: {error}"
+            )),
         }
         self.report(ended, progress)
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "makes and removes the folders of tasks")]
 
+mod parts;
 mod retention;
 mod sweep;
 
@@ -15,6 +16,7 @@ use sortie_core::TaskId;
 use sortie_lock::{Hold, Lock};
 use sortie_workspace::remove_tree;
 
+pub use parts::WorkspaceParts;
 pub use retention::Stale;
 
 /// Why a folder could not be had.
@@ -29,6 +31,12 @@ pub enum FolderError {
     /// What a killed process left has to be cleared up first.
     #[error("what a killed process left of {0} is not cleared up; the next command tries again")]
     Leavings(TaskId),
+    /// Commands of a set-up were root in it, and the engine has not given it back.
+    #[error(
+        "files of {0} are root's, as whom its set-up ran, and nobody touches them before its container engine gives \
+         them back: start the engine, and the next command sees to that; `sortie gc` waits for it"
+    )]
+    Roots(TaskId),
     /// The disk does not allow it.
     #[error("cannot {action} `{path}`: {source}")]
     Io {
@@ -45,6 +53,7 @@ pub enum FolderError {
 /// look into it (mode 0700).
 #[derive(Debug)]
 pub struct TaskFolder {
+    id: TaskId,
     path: PathBuf,
     /// The user of the commands.
     owner: (u32, u32),
@@ -93,7 +102,7 @@ impl TaskFolder {
         sortie_workspace::spread(&tasks);
         let path = tasks.join(id.as_str());
         private(false, &path)?;
-        let folder = Self { lock: lock(&path, id)?, path, owner }.working()?;
+        let folder = Self::take(home, id, owner)?.working()?;
         private(false, &folder.blobs())?;
         Ok(folder)
     }
@@ -101,9 +110,15 @@ impl TaskFolder {
     /// Takes up the folder of a task that nobody works on, and locks it.
     ///
     /// # Errors
-    /// If there is none, or somebody works on the task.
+    /// If there is none, somebody works on the task, or nobody is to look into
+    /// its workspace before that has been cleared up.
     pub fn open(home: &Path, id: &TaskId, owner: (u32, u32)) -> Result<Self, FolderError> {
-        Self::take(home, id, owner)?.working()
+        let folder = Self::take(home, id, owner)?;
+        folder.parts().check_owned(id)?;
+        if folder.is_suspect() {
+            return Err(FolderError::Leavings(id.clone()));
+        }
+        folder.working()
     }
 
     /// Locks the folder of a task that nobody works on.
@@ -123,7 +138,7 @@ impl TaskFolder {
                 lock => break lock?,
             }
         };
-        Ok(Self { path, owner, lock })
+        Ok(Self { id: id.clone(), path, owner, lock })
     }
 
     fn working(self) -> Result<Self, FolderError> {
@@ -164,14 +179,19 @@ impl TaskFolder {
         &self.path
     }
 
+    /// What the task's own workspace lies in.
+    fn parts(&self) -> WorkspaceParts {
+        WorkspaceParts::within(&self.path)
+    }
+
     /// Root of the work tree.
     pub fn work_tree(&self) -> PathBuf {
-        self.path.join("workspace")
+        self.parts().work_tree()
     }
 
     /// Home of the commands in the workspace.
     pub fn home(&self) -> PathBuf {
-        self.path.join("home")
+        self.parts().home()
     }
 
     /// Large outputs.
@@ -191,7 +211,16 @@ impl TaskFolder {
 
     /// Whether work tree and home are there, to start a workspace over.
     pub fn has_workspace(&self) -> bool {
-        self.work_tree().is_dir() && self.home().is_dir()
+        self.parts().are_there()
+    }
+
+    /// Whether work tree and home are root's of a container, which has to give
+    /// them back before anybody reads or removes them.
+    ///
+    /// # Errors
+    /// If they are.
+    pub fn check_owned(&self) -> Result<(), FolderError> {
+        self.parts().check_owned(&self.id)
     }
 
     /// A folder that belongs to the user of the commands.
@@ -225,12 +254,12 @@ impl TaskFolder {
     /// # Errors
     /// If the disk does not allow it.
     pub fn make_blank(&self) -> Result<(PathBuf, PathBuf), FolderError> {
-        let blank = self.blank();
-        if blank.exists() {
+        let blank = self.parts().blank();
+        if blank.beside().exists() {
             self.remove_blank()?;
         }
-        private(false, &blank)?;
-        let (work_tree, home) = (blank.join("workspace"), blank.join("home"));
+        private(false, blank.beside())?;
+        let (work_tree, home) = (blank.work_tree(), blank.home());
         self.make_part(&work_tree)?;
         self.make_part(&home)?;
         Ok((work_tree, home))
@@ -240,20 +269,20 @@ impl TaskFolder {
     /// Nothing of that workspace runs any more.
     ///
     /// # Errors
-    /// If something in it cannot be removed.
+    /// If something in it cannot be removed, or it is root's.
     pub fn remove_blank(&self) -> Result<(), FolderError> {
-        remove(&self.blank())
-    }
-
-    fn blank(&self) -> PathBuf {
-        self.path.join("blank")
+        let blank = self.parts().blank();
+        blank.check_owned(&self.id)?;
+        remove(blank.beside())
     }
 
     /// Removes work tree and home. Nothing of the workspace runs any more.
     ///
     /// # Errors
-    /// If something in them cannot be removed.
+    /// If something in them cannot be removed; if they are root's, both are
+    /// left as they are.
     pub fn remove_workspace(&self) -> Result<(), FolderError> {
+        self.check_owned()?;
         // half a work tree would be taken for a whole one, if this process is killed meanwhile
         for (part, going) in [self.work_tree(), self.home()].iter().zip(self.going()) {
             if going.exists() {
@@ -269,8 +298,9 @@ impl TaskFolder {
     /// next sweep removes the rest.
     ///
     /// # Errors
-    /// If something in them cannot be removed.
+    /// As [`TaskFolder::remove_workspace`], with the repository.
     pub fn remove_all_but_records(&self) -> Result<(), FolderError> {
+        self.check_owned()?;
         let (repository, going) = (self.repository(), self.repository_going());
         if repository.is_dir() {
             // first: a sweep that finds it knows by it that the others are to go as well

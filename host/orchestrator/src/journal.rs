@@ -231,6 +231,8 @@ fn mask(secret: &Secret, event: &mut Event) {
         }
         Event::PluginLog { text, .. } | Event::Warning { text } | Event::Progress { text } => scrub(text),
         Event::StepEnded { detail, .. } => scrub(detail),
+        // of the rest, no command that has them worded anything that did not come by here
+        Event::TaskEnded(report) => scrub(&mut report.summary),
         _ => {}
     }
 }
@@ -270,6 +272,21 @@ async fn blocking<T: Send + 'static>(
 mod tests {
     use super::*;
     use crate::store::TaskRecord;
+
+    #[test]
+    fn the_last_event_is_masked_as_all_others_are() {
+        let report = serde_json::json!({
+            "task": "t", "outcome": "failed", "branch": null, "commit": null, "refused": [],
+            "summary": "cannot look through `s3cr3t/x`",
+            "tests": { "baseline": null, "final": null, "after_last_edit": false },
+            "usage": sortie_core::outcome::Usage::default(),
+        });
+        let report: sortie_core::event::Report = serde_json::from_value(report).expect("a report");
+        let mut event = Event::TaskEnded(Box::new(report));
+        mask(&Secret::new("s3cr3t"), &mut event);
+        let Event::TaskEnded(report) = event else { panic!("it was one") };
+        assert_eq!(report.summary, "cannot look through `****/x`");
+    }
 
     #[tokio::test]
     async fn once_a_write_failed_each_later_one_says_why_the_first_did() {

@@ -23,7 +23,7 @@ mod tests_run;
 mod work;
 
 pub use archive::{Archived, Archiver, Remains};
-pub use folder::{FolderError, Stale, TaskFolder};
+pub use folder::{FolderError, Stale, TaskFolder, WorkspaceParts};
 pub use journal::{Listener, TaskJournal};
 pub use run::{Adopt, Adopted, Plan, RunError, TaskRun, Toolmaker, Until};
 pub use set_up::task_images;

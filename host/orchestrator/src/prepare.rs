@@ -65,9 +65,11 @@ impl TaskRun {
         made_of.image.clone_from(&decided.image);
         made_of.image_id.clone_from(&set_up.image_id);
         made_of.is_clean = true;
+        let is_repositorys = |image: &String| decided.images_of_repository.contains(image);
         self.journal_append(Event::EnvironmentReady {
             environment: decided.name.clone(),
             image: decided.image.clone(),
+            image_of_repository: decided.image.as_ref().is_some_and(is_repositorys),
             image_id: set_up.image_id.clone(),
             set_up: set_up.state,
         });

@@ -107,8 +107,9 @@ impl TaskRun {
         let permit = self.gate.permit(&Actor::Host, create).await?;
         let workspace = self.workspaces.create(permit, spec).await.map_err(port("start the workspace"))?;
         let asked = self.ask_each(&*workspace, managers).await;
-        workspace.stop().await;
-        asked
+        let ended = workspace.stop().await.map_err(port("end the workspace"));
+        let hosts = asked?;
+        ended.map(|()| hosts)
     }
 
     async fn ask_each(

@@ -254,18 +254,20 @@ impl TaskRun {
     /// If the journal cannot take the report.
     pub async fn run(self) -> Result<(Report, Option<RunError>), RunError> {
         self.journal.mask(self.plan.secrets.iter().map(|(_, secret)| secret.clone()).collect());
+        // else it asks no model and delivers nothing
+        let is_whole = self.plan.until == Until::Delivered;
         self.journal_append(Event::TaskStarted {
             task: self.plan.id.to_string(),
             prompt: self.plan.prompt.clone(),
             repository: self.plan.repository.clone(),
-            model: self.model_name(),
+            model: if is_whole { self.model_name() } else { String::new() },
             workspace: self.plan.backend.clone(),
             environment: self
                 .plan
                 .environment
                 .as_ref()
                 .and_then(|these| Some(these.origin.name()?.to_owned())),
-            branch: self.plan.branch.clone(),
+            branch: if is_whole { self.plan.branch.clone() } else { String::new() },
         });
         let mut progress = Progress::default();
         let ended = self.phases(&mut progress).await;
@@ -395,7 +397,8 @@ impl TaskRun {
             outcome: ended.outcome,
             branch: delivered.as_ref().map(|_| self.plan.branch.clone()),
             commit: delivered,
-            summary: ended.summary,
+            // whoever shows this has it from here, and not by way of the journal
+            summary: self.scrub(&ended.summary),
             tests: TestReport {
                 baseline: progress.baseline.and_then(|run| run.counts),
                 after_last_edit: progress.last.as_ref().is_some_and(|run| run.counts.is_some()),

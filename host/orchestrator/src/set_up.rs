@@ -258,7 +258,8 @@ impl TaskRun {
                 .await?;
             done.image_id = id.or(done.image_id.take());
         }
-        workspace.stop().await;
+        // if it has not, nobody looks into them, nor keeps anything of them
+        workspace.stop().await.map_err(port("end the workspace of set-up"))?;
         *made.up = None;
         self.search_folders().await
     }

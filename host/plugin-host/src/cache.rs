@@ -261,20 +261,22 @@ pub fn sweep_cache(folder: &Path, unused: Option<Duration>) -> usize {
 
 fn sweep_file(path: &Path, unused: Option<Duration>) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
-    let surplus = if name.starts_with('.') && name.ends_with(".new") {
-        open_regular(path).is_ok_and(|(file, _)| Lock::new(file, Hold::Exclusive).is_ok())
-    } else if let (Some(unused), true) = (unused, name.ends_with(".artefact")) {
+    if name.starts_with('.') && name.ends_with(".new") {
+        // held until it is gone: whoever is about to write it finds it locked, or not there
+        let lock = open_regular(path).and_then(|(file, _)| Lock::new(file, Hold::Exclusive));
+        return lock.is_ok_and(|_lock| fs::remove_file(path).is_ok());
+    }
+    let is_unused = |unused| {
         let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
         modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > unused))
-    } else {
-        false
     };
-    surplus && fs::remove_file(path).is_ok()
+    name.ends_with(".artefact") && unused.is_some_and(is_unused) && fs::remove_file(path).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -386,6 +388,30 @@ mod tests {
         assert_eq!(sweep_cache(&folder, month), 1);
         assert!(cache.load(&engine, &digest).is_none());
         assert!(folder.join("notes").exists() && folder.join("key").exists());
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_stays_though_a_sweep_was_there_before_it_was_locked() {
+        let (_outer, folder) = folder();
+        filled(&folder);
+        let is_over = AtomicBool::new(false);
+        let missed = std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        sweep_cache(&folder, None);
+                    }
+                });
+            }
+            let mut rounds = 0..20_000;
+            let missed = rounds.find(|_| {
+                let made = write_aside(&folder, &[]);
+                !made.is_ok_and(|(aside, _lock)| fs::remove_file(aside).is_ok())
+            });
+            is_over.store(true, Ordering::Relaxed);
+            missed
+        });
+        assert_eq!(missed, None, "somebody removed it");
     }
 
     #[test]

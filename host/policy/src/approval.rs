@@ -41,8 +41,6 @@ pub struct Nobody;
 #[async_trait]
 impl Approver for Nobody {
     async fn ask(&self, _: Question) -> Answer {
-        Answer::Denied(
-            "nobody is there to approve it; run it on a terminal, or add a rule that allows it".into(),
-        )
+        Answer::Denied("nobody is there to approve it: run the task on a terminal".into())
     }
 }

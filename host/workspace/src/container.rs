@@ -34,7 +34,9 @@ mod find;
 mod folder;
 mod image;
 mod named;
+mod notes;
 mod reclaim;
+mod removal;
 mod search;
 mod services;
 mod shape;
@@ -44,10 +46,8 @@ mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bollard::Docker;
-use bollard::query_parameters::RemoveContainerOptions;
 use sortie_core::action::Stage;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -61,10 +61,14 @@ pub use config::{ContainerConfig, Tell};
 pub use engine::{About, Engine, EngineKind};
 pub use error::{ContainerError, EngineError};
 pub use named::NamedBy;
+pub use reclaim::Reclaimed;
 
 use call::called;
+use commit::Commits;
 use error::step;
 use folder::Folder;
+use notes::Notes;
+use removal::remove;
 use services::Services;
 use written::Written;
 
@@ -92,6 +96,7 @@ pub struct Container {
     counters: Option<Arc<Counters>>,
     process: i32,
     enforced: Enforced,
+    commits: Commits,
     /// Sees to what it writes to the engine's disk, if it can.
     _written: Option<AbortOnDropHandle<()>>,
     _folder: Folder,
@@ -103,8 +108,9 @@ impl Container {
     /// # Errors
     /// Which step failed, and why. A limit that the engine cannot keep is an error.
     pub async fn start(engine: &Engine, config: ContainerConfig) -> Result<Self, ContainerError> {
-        config.check(engine)?;
+        // first: until then the folders may be somebody else's
         reclaim::reclaim(engine, &config).await?;
+        config.check(engine)?;
         let image = engine.image(&config.image).await?;
         let volumes = image.config.volumes.as_ref().is_some_and(|volumes| !volumes.is_empty());
         let writes = config.stage == Stage::SetUp || volumes;
@@ -118,20 +124,27 @@ impl Container {
         let (folder, listener) = Folder::make(&config.folder, &config.init, &filter, certificates, user)?;
         let (body, unprotected) = shape::container(&config, engine.about(), &image, &folder);
         let asked = body.host_config.clone().unwrap_or_default();
+        let notes = Notes::beside(&config.folder);
+        notes.make()?;
         let created = engine.api.create_container(None, body).await;
         let id = created.map_err(|error| step("make the container", &error))?.id;
         let made = Made::new(engine.api.clone(), id.clone());
         if config.root {
             users::introduce(&engine.api, &id, user).await?;
-            reclaim::note(&config)?;
         }
         let (client, pid) = called(&engine.api, &id, listener, &asked).await?;
         folder.no_more_calls();
         // while it is there to be asked; if the engine keeps its cgroups from us, a limit is kept and not named
         let counters = counters_of(pid, &config.limits).map(Arc::new);
+        // they are asked for now, and the note tells when that was
+        notes.make()?;
         let services = Services::start(engine, &config, &id).await?;
         let written = writes.then(|| bound(engine.clone(), id.clone(), client.clone(), &config));
         let environment = environment(&image.environment, &folder, config.root);
+        if config.root {
+            // init has touched nothing, and whoever gets this may start commands
+            notes.become_root(&config.image)?;
+        }
         made.keep();
         let engine = engine.clone();
         Ok(Self {
@@ -145,6 +158,7 @@ impl Container {
             unprotected,
             counters,
             process: pid,
+            commits: Commits::default(),
             _written: written,
             _folder: folder,
         })
@@ -199,23 +213,19 @@ impl Container {
     /// if commands were root. A second call has nothing to do.
     ///
     /// # Errors
-    /// If the folders cannot be given back: the host is not to touch them then.
+    /// If a container may be there still, or the folders cannot be given back: the host is not to touch them then. A
+    /// note stays beside them for [`Container::reclaim`].
     pub async fn finish(&self) -> Result<(), ContainerError> {
-        self.services.stop().await;
+        let services = self.services.stop().await;
         self.client.hang_up();
-        remove(&self.engine.api, &self.id).await;
-        if !self.config.root {
-            return Ok(());
+        let ended = services.and(remove(&self.engine.api, &self.id).await);
+        self.commits.end().await;
+        ended.map_err(|reason| ContainerError::Step { step: "end the container", reason })?;
+        Notes::beside(&self.config.folder).unmake()?;
+        match self.config.root {
+            true => reclaim::reclaim(&self.engine, &self.config).await.map(drop),
+            false => Ok(()),
         }
-        match self.engine.api.inspect_container(&self.id, None).await {
-            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}
-            Ok(_) => {
-                let reason = "the engine does not end its container".to_owned();
-                return Err(ContainerError::NotGivenBack { reason });
-            }
-            Err(error) => return Err(step("say whether the container is gone", &error)),
-        }
-        reclaim::reclaim(&self.engine, &self.config).await.map(drop)
     }
 
     /// As [`Container::finish`], for whom an error is too late: it is logged.
@@ -259,7 +269,7 @@ impl Drop for Made {
         // without a runtime the host is ending, and what stays is the next sweep's
         if let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current()) {
             let api = self.api.clone();
-            runtime.spawn(async move { remove(&api, &id).await });
+            runtime.spawn(async move { drop(remove(&api, &id).await) });
         }
     }
 }
@@ -277,20 +287,6 @@ fn bound(engine: Engine, id: String, client: Client, config: &ContainerConfig) -
             ));
         }
     }))
-}
-
-/// Removes a container, whatever state it is in, and waits until it is gone.
-async fn remove(api: &Docker, id: &str) {
-    let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
-    for _ in 0..100 {
-        // the engine may be at it already, and says so with a conflict
-        match api.remove_container(id, Some(options.clone())).await {
-            Err(bollard::errors::Error::DockerResponseServerError { status_code: 409, .. }) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            _ => return,
-        }
-    }
 }
 
 /// The image's variables under ours.

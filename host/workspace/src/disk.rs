@@ -65,7 +65,7 @@ pub enum DiskError {
     /// Less is free than is to stay free.
     #[error(
         "{} MiB are free where `{}` lies, and {} MiB are to stay free\nhint: free some (`sortie gc` removes what is not \
-         needed), or lower `disk_free_mb` below `[workspace]`",
+         needed, `sortie archive rm ID` a task's archive), or lower `disk_free_mb` below `[workspace]`",
         free >> 20, path.display(), wanted >> 20
     )]
     Full {

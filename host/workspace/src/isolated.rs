@@ -51,7 +51,10 @@ pub trait Isolated: Send + Sync {
     async fn search_root(&self, needles: &[Vec<u8>]) -> Result<Vec<String>, ContainerError>;
 
     /// Ends every process inside and waits until they are gone. A second call has nothing to do.
-    async fn stop(&self);
+    ///
+    /// # Errors
+    /// If they may be there still, or work tree and home are those of their root: nobody is to touch them then.
+    async fn stop(&self) -> Result<(), ContainerError>;
 }
 
 #[async_trait]
@@ -88,8 +91,9 @@ impl Isolated for Sandbox {
         Ok(Vec::new())
     }
 
-    async fn stop(&self) {
+    async fn stop(&self) -> Result<(), ContainerError> {
         self.stop().await;
+        Ok(())
     }
 }
 
@@ -131,7 +135,7 @@ impl Isolated for Container {
         self.search_root(needles).await
     }
 
-    async fn stop(&self) {
-        self.stop().await;
+    async fn stop(&self) -> Result<(), ContainerError> {
+        self.finish().await
     }
 }

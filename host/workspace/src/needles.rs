@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aho_corasick::{AhoCorasick, Input, MatchKind, Span, packed};
 use rustix::fs::{Mode, OFlags, open, openat};
+use sortie_core::secret::as_path;
 
 use crate::attributes::Attributes;
 use crate::traverse::{Found, Kind, Step, traverse};
@@ -27,9 +28,6 @@ const HEAD: usize = 64;
 /// Heads that are looked for together at full speed.
 const GROUP: usize = 64;
 
-/// The least that is left of a needle, as the kernel has it in a path, to be looked for: less is found by chance.
-const SHORTEST_PATH: usize = 8;
-
 const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The paths in a folder, relative to it, that hold one of `needles` themselves, or whose bytes, extended attributes or
@@ -37,7 +35,8 @@ const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC
 /// lies; no link is followed.
 ///
 /// # Errors
-/// If something cannot be read: then nobody knows what it holds.
+/// If something cannot be read: then nobody knows what it holds. It names the path as commands named it: what of a
+/// needle or of a terminal's language is in that, whoever shows it is to mask before anything of it is cut.
 pub fn search_folder(folder: &Path, needles: &[Vec<u8>]) -> io::Result<Vec<PathBuf>> {
     let needles = Needles::new(needles);
     let mut attributes = Attributes::new();
@@ -131,15 +130,6 @@ impl Needles {
             kept = end - from;
         }
     }
-}
-
-/// A needle as it is in a path that was made of it, if that is something else: the kernel takes several slashes for
-/// one, and leaves out `.` and what is at the ends.
-fn as_path(needle: &[u8]) -> Option<Vec<u8>> {
-    let names: Vec<&[u8]> =
-        needle.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")).collect();
-    let path = names.join(&b'/');
-    (path.len() >= SHORTEST_PATH && path != needle && !names.contains(&&b".."[..])).then_some(path)
 }
 
 struct Finder {

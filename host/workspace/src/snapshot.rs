@@ -14,6 +14,7 @@
 //! What set-up made comes from a hostile repository and is only ever given to tasks on the same one: the caller's key
 //! says so. A file of the repository that set-up changed cannot be kept: what later tasks have of it is theirs.
 
+mod half;
 mod listing;
 mod store;
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use sortie_agent::{Meter, TaskFacts};
 use sortie_core::action::WorkspaceCreate;
-use sortie_core::{Actor, Phase};
-use sortie_orchestrator::{Adopt as _, Store, TaskFolder, TaskJournal, TaskRecord};
+use sortie_core::event::Event;
+use sortie_core::{Actor, Phase, TaskId};
+use sortie_environment::{Choice, Image, Offers, Said};
+use sortie_orchestrator::{Adopt as _, Store, StoreError, TaskFolder, TaskJournal, TaskRecord};
 use sortie_policy::ports::{ErrorCode, NetworkMeter, Workspace, WorkspaceSpec, Workspaces as _};
 use sortie_policy::{Approver, Gate};
 use sortie_workspace::files::WorkFiles;
@@ -18,6 +20,9 @@ use crate::home::Places;
 use crate::print;
 use crate::workspaces::SANDBOX;
 
+/// Events that are read at a time.
+const PAGE: u32 = 500;
+
 /// A person who wants into what a task left.
 pub(crate) struct Visit<'a> {
     /// The task.
@@ -26,10 +31,44 @@ pub(crate) struct Visit<'a> {
     pub(crate) folder: &'a TaskFolder,
     /// What was said on the command line; `workspace` names the backend.
     pub(crate) arguments: TaskArguments,
-    /// The image that the task's container began from, by id.
-    pub(crate) image_id: Option<String>,
+    /// What the task's workspace was made of.
+    pub(crate) made_of: MadeOf,
     /// Is asked where a policy asks.
     pub(crate) approver: Arc<dyn Approver>,
+}
+
+/// What a task's workspace was made of, as its journal has it.
+#[derive(Default)]
+pub(crate) struct MadeOf {
+    /// The image, as it was named.
+    image: Option<String>,
+    /// Whether the repository named it.
+    is_repositorys: bool,
+    /// The image that the container began from, by id.
+    image_id: Option<String>,
+}
+
+impl MadeOf {
+    /// None of a task whose set-up did not come to its end.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub(crate) fn of(store: &Store, id: &TaskId) -> Result<Option<Self>, StoreError> {
+        let mut after = 0;
+        loop {
+            let events = store.events(id, after, PAGE)?;
+            let Some(last) = events.last() else { return Ok(None) };
+            after = last.seq;
+            for event in &events {
+                // an event of set-up: it is among the first
+                if let Ok(Event::EnvironmentReady { image, image_of_repository, image_id, .. }) =
+                    serde_json::from_str(&event.body)
+                {
+                    return Ok(Some(Self { image, is_repositorys: image_of_repository, image_id }));
+                }
+            }
+        }
+    }
 }
 
 /// A workspace that runs, and what its commands need.
@@ -45,9 +84,16 @@ pub(crate) struct Entered {
 /// # Errors
 /// If settings or plugins are wrong, a policy refuses it, or it cannot start.
 pub(crate) async fn enter(places: &Places, visit: Visit<'_>) -> anyhow::Result<Entered> {
-    let Visit { task, folder, mut arguments, image_id, approver } = visit;
+    let Visit { task, folder, mut arguments, made_of, approver } = visit;
     // no model is asked
     arguments.model = Some("scripted:none".into());
+    // somebody may want in with another image
+    let MadeOf { image, is_repositorys, image_id } = match arguments.image.as_deref() {
+        None | Some("") => made_of,
+        Some(_) => MadeOf::default(),
+    };
+    let (its_image, image) = if is_repositorys { (image, None) } else { (None, image) };
+    arguments.image = image.or(arguments.image);
     let mut ground = Ground::lay(places, &arguments).await?;
     let store = Arc::new(Store::open(&places.home)?);
     let journal = TaskJournal::new(store, task.id.clone(), folder.blobs(), Box::new(|_| {}))?;
@@ -68,15 +114,25 @@ pub(crate) async fn enter(places: &Places, visit: Visit<'_>) -> anyhow::Result<E
     let adopted = ground.adopter(&guarded, has_images).adopt(settings.limits).await.map_err(|error| {
         print::tell(format_args!("the repository's own settings do not hold here: {error}"));
     });
-    let environment = settings.environment.clone().or_else(|| adopted.ok()?.environment).unwrap_or_default();
-    let images_of_repository = match environment.origin.is_repositorys() {
-        true => environment.services.iter().map(|service| service.image.clone()).collect(),
-        false => Vec::new(),
-    };
+    let choice = Choice::of(Offers {
+        named: settings.environment.clone(),
+        own: adopted.ok().and_then(|adopted| adopted.environment),
+        image: settings.workspace.image.clone(),
+        has_images,
+        ..Offers::default()
+    });
+    let mut images_of_repository = choice.images_of_repository();
+    // whatever its settings say by now
+    images_of_repository.extend(its_image.clone());
+    let image = its_image.or_else(|| match choice.image() {
+        Said::By(_, Image::Named(image)) => Some(image),
+        _ => None,
+    });
+    let environment = choice.environment;
     let workspaces = ground.backends(&guarded, places);
     let mut create = WorkspaceCreate {
         backend,
-        image: settings.workspace.image.clone().filter(|_| has_images),
+        image: image.filter(|_| has_images),
         image_id,
         services: if has_images { environment.services } else { Vec::new() },
         setup_network: settings.setup_network.to_string(),
@@ -100,6 +156,9 @@ pub(crate) async fn enter(places: &Places, visit: Visit<'_>) -> anyhow::Result<E
         }
     }
     let permit = gate.permit(&Actor::User, create).await.map_err(Failure::refused)?;
-    let workspace = workspaces.create(permit, spec).await?;
+    let workspace = workspaces.create(permit, spec).await.map_err(|error| match error.code {
+        ErrorCode::Invalid => Failure::usage(error.to_string()),
+        _ => error.into(),
+    })?;
     Ok(Entered { gate, journal, workspace })
 }

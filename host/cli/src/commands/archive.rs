@@ -92,6 +92,10 @@ fn lines(manifest: &Manifest) -> Vec<(&'static str, String)> {
 fn restore(archives: &Archives, id: &TaskId, folder: Option<PathBuf>) -> anyhow::Result<Exit> {
     let folder = std::path::absolute(folder.unwrap_or_else(|| id.as_str().into()))
         .context("the folder's path cannot be understood")?;
+    if let Some(parent) = folder.parent() {
+        #[expect(clippy::disallowed_methods, reason = "makes what the user named, as asked")]
+        std::fs::create_dir_all(parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
+    }
     let restored = archives.restore(id, What::All, &folder, None, UnpackLimits::default()).map_err(known)?;
     let (files, bytes) = (restored.files, size(restored.bytes));
     print::tell(format_args!("{files} files, {bytes}; the work tree is in its folder `workspace`"));

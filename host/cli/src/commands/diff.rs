@@ -1,6 +1,6 @@
 //! `sortie diff ID`
 
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _};
 
 use anyhow::Context as _;
 use sortie_core::TaskId;
@@ -11,6 +11,7 @@ use sortie_workspace::archive::Archives;
 use crate::args::DiffArguments;
 use crate::exit::{Exit, Failure};
 use crate::home::Places;
+use crate::print;
 
 pub(crate) fn run(places: &Places, arguments: &DiffArguments) -> anyhow::Result<Exit> {
     super::logs::known_task(&Store::open(&places.home)?, &arguments.id)?;
@@ -22,10 +23,8 @@ pub(crate) fn run(places: &Places, arguments: &DiffArguments) -> anyhow::Result<
         }
         Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     };
-    let mut stdout = std::io::stdout().lock();
     // byte for byte for programs; a terminal would obey what a model wrote into a file
-    let shown = if stdout.is_terminal() { for_terminal(&diff) } else { diff };
-    drop(stdout.write_all(&shown));
+    print::give_bytes(&if std::io::stdout().is_terminal() { for_terminal(&diff) } else { diff });
     Ok(Exit::Done)
 }
 

@@ -8,6 +8,7 @@ mod table;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde::Serialize;
 use sortie_workspace::container::{Engine, EngineError};
 use sortie_workspace::disk::FileSystem;
@@ -15,8 +16,9 @@ use sortie_workspace::probe::{Probe, ProbeError, probe};
 use sortie_workspace::sandbox::{Cgroups, Owner};
 
 use crate::args::DoctorArguments;
-use crate::exit::Exit;
+use crate::exit::{Exit, told};
 use crate::home::Places;
+use crate::plugins::{self, Sinks};
 use crate::settings::{SettingsFile, WorkspaceSettings, read_file};
 use crate::sweep::Scratch;
 use crate::workspaces::{DOCKER, SANDBOX};
@@ -105,6 +107,7 @@ pub(crate) async fn run(places: &Places, arguments: &DoctorArguments) -> anyhow:
     findings.push(machine::clock(&sortie_workspace::probe::Clock::read()));
     findings.push(machine::git());
     findings.push(models());
+    findings.push(of_plugins(places).await);
     let report =
         Report { sortie: env!("CARGO_PKG_VERSION"), workspace, enforced: Table::of(&tried), findings };
     let broken = report.findings.iter().any(|finding| finding.needed && !finding.ok);
@@ -164,7 +167,12 @@ fn in_force(user: &SettingsFile, organisation: &SettingsFile) -> WorkspaceSettin
 
 /// Starts a sandbox over two empty folders and runs a command in it.
 async fn sandbox(places: &Places, settings: &WorkspaceSettings) -> anyhow::Result<Result<Probe, ProbeError>> {
-    let folder = Scratch::make(&places.home)?;
+    let folder = Scratch::make(&places.home).with_context(|| {
+        format!(
+            "cannot write to the state folder `{}`, where everything of a task is kept; SORTIE_HOME can name another",
+            places.home.display()
+        )
+    })?;
     let owner = Owner::current();
     let [work, home] = ["work", "home"].map(|name| folder.path().join(name));
     for path in [&work, &home] {
@@ -193,6 +201,27 @@ fn of_sandbox(sandbox: &Result<Probe, ProbeError>) -> Finding {
             let text = error.to_string();
             let (first, hint) = text.split_once('\n').unwrap_or((&text, "nothing runs without a sandbox"));
             Finding::bad("sandbox", first, hint.trim_start_matches("hint: "))
+        }
+    }
+}
+
+/// Whether what the settings name loads, rules included: no task begins without.
+async fn of_plugins(places: &Places) -> Finding {
+    let load = async {
+        let (user, organisation) =
+            (read_file(&places.user_settings)?, read_file(&places.organisation_settings)?);
+        let host = plugins::host(places, &Sinks::default())?;
+        plugins::load(&host, plugins::wanted(&user, &organisation)?).await
+    };
+    match load.await {
+        Ok(loaded) => {
+            let (tools, policies) = (loaded.tools.len(), loaded.policies.len());
+            Finding::good("plugins", format!("{tools} with tools, {policies} with policies"))
+        }
+        Err(error) => {
+            let text = told(&error);
+            let (first, hint) = text.split_once('\n').unwrap_or((&text, "mend the settings that name it"));
+            Finding::bad("plugins", first, hint.trim_start_matches("hint: "))
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use sortie_core::TaskId;
 use sortie_delivery::{MirrorBounds, Mirrors};
-use sortie_orchestrator::{Store, TaskFolder};
+use sortie_orchestrator::{Store, TaskFolder, WorkspaceParts};
 use sortie_workspace::container::{Engine, EngineError, Snapshot as Image};
 use sortie_workspace::snapshot::{SnapshotRules, Snapshots};
 
@@ -116,7 +116,8 @@ fn tell(all: &All, swept: Swept, dry: bool) {
     }
 }
 
-/// Archives, and folders of tasks.
+/// Archives, and folders of tasks; without a journal those alone that go with
+/// an archive.
 fn of_tasks(
     places: &Places,
     user: &SettingsFile,
@@ -124,9 +125,12 @@ fn of_tasks(
     dry: bool,
 ) -> anyhow::Result<(Going, Going)> {
     let (rules, now) = (archive(user, organisation).retention, SystemTime::now());
-    let store = Store::open(&places.home)?;
+    // on a full disk it does not open, and then room is wanted most
+    let store = Store::open(&places.home).map_err(|error| {
+        print::tell(format_args!("folders of tasks stay that go with no archive: {error}"));
+    });
     let of = if dry { retention::surplus } else { retention::enforce };
-    let Surplus { archives, folders } = of(&places.home, &store, rules, now)?;
+    let Surplus { archives, folders } = of(&places.home, store.as_ref().ok(), rules, now)?;
     let archives = archives.into_iter().map(|archive| (archive.task.to_string(), archive.bytes));
     let folders = folders.into_iter().map(|folder| (folder.task.to_string(), folder.bytes.unwrap_or(0)));
     Ok((archives.collect(), folders.collect()))
@@ -201,7 +205,7 @@ fn going(
     is_ready: impl Fn(&TaskId) -> bool,
     (mut made, mut built): (Vec<Image>, Vec<Image>),
 ) -> Vec<Image> {
-    let has_workspace = |task: &TaskId| TaskFolder::place(&places.home, task).join("workspace").is_dir();
+    let has_workspace = |task: &TaskId| WorkspaceParts::own(&places.home, task).are_there();
     let is_needed =
         |task: &TaskId| TaskFolder::is_taken(&places.home, task) || (has_workspace(task) && is_ready(task));
     made.retain(|image| !image.task.parse().is_ok_and(|task| is_needed(&task)));

@@ -1,7 +1,5 @@
 //! `sortie list`
 
-use std::io::Write as _;
-
 use serde_json::json;
 use sortie_core::text::one_line;
 use sortie_orchestrator::{Store, TaskFolder, TaskRecord};
@@ -17,7 +15,6 @@ pub(crate) fn run(places: &Places, arguments: &ListArguments) -> anyhow::Result<
         let program = super::program();
         print::tell(format_args!("no tasks yet; `{program} demo` shows one, `{program} run` runs one"));
     }
-    let mut stdout = std::io::stdout().lock();
     for task in tasks {
         let state = state(places, &task);
         let line = if arguments.json {
@@ -30,7 +27,7 @@ pub(crate) fn run(places: &Places, arguments: &ListArguments) -> anyhow::Result<
             let created = task.created_at.get(..16).unwrap_or_default().replace('T', " ");
             format!("{}  {created}  {state:<11}  {}", task.id, one_line(&task.prompt, 80))
         };
-        if writeln!(stdout, "{line}").is_err() {
+        if !print::give_line(line) {
             break;
         }
     }

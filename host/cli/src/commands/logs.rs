@@ -1,6 +1,5 @@
 //! `sortie logs ID`
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use sortie_core::TaskId;
@@ -26,7 +25,7 @@ pub(crate) async fn run(places: &Places, arguments: &LogsArguments) -> anyhow::R
         let events = store.events(&arguments.id, after, PAGE)?;
         for event in &events {
             after = event.seq;
-            if print(event, arguments.json).is_err() {
+            if !print(event, arguments.json) {
                 return Ok(Exit::Done);
             }
         }
@@ -39,23 +38,26 @@ pub(crate) async fn run(places: &Places, arguments: &LogsArguments) -> anyhow::R
     }
 }
 
-fn print(event: &StoredEvent, as_json: bool) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
+/// Whether there is somebody who reads on.
+fn print(event: &StoredEvent, as_json: bool) -> bool {
     if as_json {
-        return writeln!(stdout, "{}", event.body);
+        return print::give_line(&event.body);
     }
     let time = event.at.get(11..19).unwrap_or_default();
     let Ok(parsed) = serde_json::from_str::<Event>(&event.body) else {
-        return writeln!(stdout, "{time}  {}", strip_escapes(&event.body));
+        return print::give_line(format_args!("{time}  {}", strip_escapes(&event.body)));
     };
     if let Event::TaskEnded(report) = &parsed {
-        return writeln!(stdout, "{time}  {}", print::report(report).replace('\n', "\n          "));
+        return print::give_line(format_args!(
+            "{time}  {}",
+            print::report(report).replace('\n', "\n          ")
+        ));
     }
     // too much for a live screen; here its author looks for it
     if let Event::PluginLog { plugin, level, text } = &parsed {
-        return writeln!(stdout, "{time}  {}", print::log_line(plugin, level, text));
+        return print::give_line(format_args!("{time}  {}", print::log_line(plugin, level, text)));
     }
-    print::describe(&parsed).iter().try_for_each(|line| writeln!(stdout, "{time}  {line}"))
+    print::describe(&parsed).iter().all(|line| print::give_line(format_args!("{time}  {line}")))
 }
 
 /// The task, or an error that says how to find one.

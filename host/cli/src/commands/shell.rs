@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::approver;
 use crate::args::{ShellArguments, TaskArguments};
-use crate::assemble::{Entered, Visit, enter};
+use crate::assemble::{Entered, MadeOf, Visit, enter};
 use crate::exit::{Exit, Failure};
 use crate::home::Places;
 use crate::print;
@@ -34,9 +34,6 @@ const INPUT: usize = 1024;
 /// command prints, and for the person to end it.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Events that are read at a time.
-const PAGE: u32 = 500;
-
 /// How long a command has to end once it was asked to.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -49,13 +46,17 @@ pub(crate) async fn run(places: &Places, arguments: ShellArguments) -> anyhow::R
         true => open(places, &id)?,
         false => open_again(places, &id)?,
     };
-    let borrowed = if folder.has_workspace() { None } else { Some(Borrowed::take(places, &folder, &id)?) };
-    let keep = arguments.keep;
-    let exit = run_in(places, &folder, arguments).await;
-    if let Some(borrowed) = borrowed.filter(|_| keep && exit.is_ok()) {
-        borrowed.keep()?;
-    }
-    exit
+    let mut borrowed =
+        if folder.has_workspace() { None } else { Some(Borrowed::take(places, &folder, &id)?) };
+    let (keep, argv) = (arguments.keep, arguments.command.clone());
+    let entered = enter_task(places, &folder, arguments).await?;
+    // before anybody works in it: however this ends, nothing of theirs is thrown away
+    let kept = borrowed.take_if(|_| keep).map_or(Ok(()), Borrowed::keep);
+    let exit = match kept {
+        Ok(()) => command(&entered, &argv).await,
+        Err(error) => Err(error),
+    };
+    leave(&entered, exit).await
 }
 
 /// How to look at what a task left, if anything is left of it.
@@ -117,28 +118,41 @@ pub(super) async fn run_in(
     folder: &TaskFolder,
     arguments: ShellArguments,
 ) -> anyhow::Result<Exit> {
+    let argv = arguments.command.clone();
+    let entered = enter_task(places, folder, arguments).await?;
+    let exit = command(&entered, &argv).await;
+    leave(&entered, exit).await
+}
+
+async fn leave(entered: &Entered, exit: anyhow::Result<Exit>) -> anyhow::Result<Exit> {
+    let ended = entered.workspace.stop().await;
+    let exit = exit?;
+    ended.context("the workspace of the shell is not ended")?;
+    Ok(exit)
+}
+
+async fn enter_task(
+    places: &Places,
+    folder: &TaskFolder,
+    arguments: ShellArguments,
+) -> anyhow::Result<Entered> {
     let store = Store::open(&places.home)?;
     let task = super::logs::known_task(&store, &arguments.id)?;
-    let made_of = MadeOf::of(&store, &task.id)?.unwrap_or_default();
     let visit = Visit {
         folder,
         arguments: TaskArguments {
             workspace: arguments.workspace.or_else(|| backend(&store, &task.id)),
-            image: arguments.image.clone().or(made_of.image),
+            image: arguments.image,
             network: arguments.network,
             env: arguments.env,
             accept: arguments.accept,
             ..TaskArguments::default()
         },
         approver: approver::for_this_process(None, CancellationToken::new()),
-        // somebody may want in with another image
-        image_id: made_of.image_id.filter(|_| arguments.image.is_none()),
+        made_of: MadeOf::of(&store, &task.id)?.unwrap_or_default(),
         task,
     };
-    let entered = enter(places, visit).await?;
-    let exit = command(&entered, &arguments.command).await;
-    entered.workspace.stop().await;
-    exit
+    enter(places, visit).await
 }
 
 /// The backend that the task had.
@@ -147,32 +161,6 @@ fn backend(store: &Store, id: &TaskId) -> Option<String> {
     match serde_json::from_str(&first.body).ok()? {
         Event::TaskStarted { workspace, .. } => Some(workspace),
         _ => None,
-    }
-}
-
-/// What the task's workspace was made of.
-#[derive(Default)]
-struct MadeOf {
-    image: Option<String>,
-    image_id: Option<String>,
-}
-
-impl MadeOf {
-    /// None of a task whose set-up did not come to its end.
-    fn of(store: &Store, id: &TaskId) -> Result<Option<Self>, StoreError> {
-        let mut after = 0;
-        loop {
-            let events = store.events(id, after, PAGE)?;
-            let Some(last) = events.last() else { return Ok(None) };
-            after = last.seq;
-            for event in &events {
-                // an event of set-up: it is among the first
-                if let Ok(Event::EnvironmentReady { image, image_id, .. }) = serde_json::from_str(&event.body)
-                {
-                    return Ok(Some(Self { image, image_id }));
-                }
-            }
-        }
     }
 }
 
@@ -204,7 +192,9 @@ impl<'a> Borrowed<'a> {
     }
 
     fn keep(mut self) -> anyhow::Result<()> {
-        Ok(self.0.take().map_or(Ok(()), TaskFolder::keep_borrowed)?)
+        self.0.map_or(Ok(()), TaskFolder::keep_borrowed)?;
+        self.0 = None;
+        Ok(())
     }
 }
 
@@ -290,7 +280,7 @@ async fn attend(mut process: Box<dyn Process>, terminal: bool) -> anyhow::Result
         let wait = if typed.is_some() { PAUSE } else { Duration::MAX };
         tokio::select! {
             chunk = process.next(wait) => match chunk? {
-                Some(Chunk::Stdout(bytes)) => show(std::io::stdout().lock(), &bytes),
+                Some(Chunk::Stdout(bytes)) => drop(print::give_bytes(&bytes)),
                 Some(Chunk::Stderr(bytes)) => show(std::io::stderr().lock(), &bytes),
                 Some(Chunk::Skipped(_)) => {}
                 Some(Chunk::Exit(ended)) => break ended.exit,

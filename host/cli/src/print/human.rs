@@ -146,10 +146,12 @@ pub(crate) fn describe(event: &Event) -> Vec<Line> {
     use Tone::{Bad, Faint, Good, Heading, Plain};
     match event {
         Event::TaskStarted { task, prompt, repository, model, workspace, environment, branch } => {
-            let environment = environment.as_ref().map(|name| format!(", environment {name}"));
-            let environment = environment.unwrap_or_default();
-            let about =
-                format!("  {repository}, {model}, workspace {workspace}{environment}, branch {branch}");
+            let mut about = vec![repository.clone()];
+            about.extend(Some(model.clone()).filter(|model| !model.is_empty()));
+            about.push(format!("workspace {workspace}"));
+            about.extend(environment.as_ref().map(|name| format!("environment {name}")));
+            about.extend(Some(format!("branch {branch}")).filter(|_| !branch.is_empty()));
+            let about = format!("  {}", about.join(", "));
             vec![Line::new(Heading, format!("{task}  {}", one_line(prompt, SHOWN))), Line::new(Faint, about)]
         }
         Event::PhaseStarted { phase } => vec![Line::new(Heading, phase.name())],

@@ -11,6 +11,7 @@ use sortie_core::network::{HostPattern, NetworkRule};
 use sortie_environment::{OperatorTable, check_format, check_memory_mb, check_processes};
 use sortie_plugin_host::Grants;
 
+use super::environment::NONE;
 use crate::exit::Failure;
 
 /// Bytes of a settings file that are read.
@@ -35,6 +36,7 @@ pub(crate) struct SettingsFile {
     /// What the commands in a workspace may use up.
     pub(crate) workspace: WorkspaceSettings,
     /// The name of the environment of tasks, as `--env` takes it.
+    #[serde(deserialize_with = "name_of_environment")]
     pub(crate) environment: Option<String>,
     /// What workspaces are made of and how they are prepared, by name.
     pub(crate) environments: BTreeMap<String, OperatorTable>,
@@ -266,6 +268,12 @@ pub(crate) fn read_file(path: &Path) -> anyhow::Result<SettingsFile> {
     for plugin in &mut file.plugin {
         plugin.path = plugin.path.take().map(|path| folder.join(path));
     }
+    if file.environments.contains_key(NONE) {
+        return Err(Failure::usage(format!(
+            "{}: environments.{NONE}: nobody can name this one, as `{NONE}` stands for what manifests suggest",
+            path.display()
+        )));
+    }
     for environment in file.environments.values_mut() {
         environment.place_in(folder);
     }
@@ -282,6 +290,17 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, St
         let key = error.span().and_then(|span| key_at(text, span.start)).filter(|_| is_of_a_value(message));
         format!("{name}:{line}: {}{said}", key.map(|key| format!("`{key}`: ")).unwrap_or_default())
     })
+}
+
+/// A repository's settings have a table there.
+fn name_of_environment<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    match toml::Value::deserialize(value)? {
+        toml::Value::String(name) => Ok(Some(name)),
+        _ => Err(D::Error::custom(
+            "`environment` is the name of one; `[environments.NAME]` says what it is, and `[environment]` is for a \
+             repository's .sortie/config.toml",
+        )),
+    }
 }
 
 /// Whether serde found fault with a value, and not with a key.

@@ -59,8 +59,9 @@ impl Workspace for Running {
         self.isolated.search_root(needles).await.map_err(unavailable)
     }
 
-    async fn stop(&self) {
-        self.isolated.stop().await;
+    async fn stop(&self) -> Result<(), PortError> {
+        let ended = self.isolated.stop().await;
         self.proxy.stop().await;
+        ended.map_err(unavailable)
     }
 }

@@ -7,7 +7,7 @@ use sortie_core::action::{Against, Change, ChangeKind, Commit, Push, ReadOperati
 use sortie_delivery::branch_diff;
 use sortie_policy::ports::{ErrorCode, Repository};
 
-use crate::support::{BRANCH, Ground, Task, gate, git, write};
+use crate::support::{BRANCH, Ground, Task, gate, git, script, write};
 
 #[tokio::test]
 async fn a_change_reaches_the_origin_as_one_commit_on_its_branch() {
@@ -391,9 +391,7 @@ async fn lock_files_of_a_killed_git_do_not_stop_a_restart() {
 #[tokio::test]
 async fn cancelling_ends_a_fetch() {
     let ground = Ground::with(&[("a", "1\n")]);
-    let slow = ground.path().join("ssh");
-    write(ground.path(), "ssh", "#!/bin/sh\nexec sleep 1000\n");
-    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).expect("is executable");
+    let slow = script(ground.path(), "ssh", "#!/bin/sh\nexec sleep 1000\n");
     let task = Task::on(&ground, "git@host.example:a.git", |config| {
         config.environment.push(("GIT_SSH_COMMAND".into(), slow.into()));
     });

@@ -1,13 +1,12 @@
 //! What `--repo` may name.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use sortie_delivery::Source;
 use sortie_policy::ports::{ErrorCode, Repository};
 
-use crate::support::{BRANCH, Ground, Task, git, write};
+use crate::support::{BRANCH, Ground, Task, git, script, write};
 
 #[tokio::test]
 async fn a_path_within_a_clone_works_on_its_head_and_delivers_to_its_origin() {
@@ -127,15 +126,13 @@ async fn a_remote_that_is_not_there_is_one_clear_line() {
 /// Has `ssh` record its arguments and serve the origin.
 fn fake_ssh(ground: &Ground) -> (Box<dyn Fn() -> String>, std::path::PathBuf) {
     let record = ground.path().join("argv");
-    let script = format!(
+    let text = format!(
         "#!/bin/sh\nprintf '%s\\n' \"$@\" >> {}\nfor last; do :; done\n\
          case \"$last\" in git-upload-pack*) exec git upload-pack {o};; git-receive-pack*) exec git receive-pack {o};; esac\n",
         record.display(),
         o = ground.origin().display()
     );
-    write(ground.path(), "ssh", script);
-    let path = ground.path().join("ssh");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("is executable");
+    let path = script(ground.path(), "ssh", text);
     (Box::new(move || fs::read_to_string(&record).expect("ssh ran")), path)
 }
 
@@ -161,10 +158,8 @@ async fn ssh_is_given_host_and_path_as_arguments() {
 }
 
 /// Has `ssh` be this script.
-fn scripted_ssh(ground: &Ground, script: &str) -> Task {
-    write(ground.path(), "ssh", format!("#!/bin/sh\n{script}\n"));
-    let ssh = ground.path().join("ssh");
-    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).expect("is executable");
+fn scripted_ssh(ground: &Ground, commands: &str) -> Task {
+    let ssh = script(ground.path(), "ssh", format!("#!/bin/sh\n{commands}\n"));
     Task::on(ground, "git@host.example:a", |config| {
         config.environment.push(("GIT_SSH_COMMAND".into(), ssh.into()));
     })
@@ -184,6 +179,22 @@ async fn git_has_a_session_of_its_own_and_cannot_fill_the_disk() {
     let own = own.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(3)).expect("a session");
     assert_ne!(session, own);
     assert!(limit.parse::<u64>().is_ok(), "{limit}");
+}
+
+#[tokio::test]
+async fn what_git_said_counts_though_something_in_the_background_holds_its_standard_error() {
+    let ground = Ground::with(&[]);
+    let pid = ground.path().join("pid");
+    let commands = format!(
+        "setsid sleep 1000 </dev/null >/dev/null & echo $! > {}; echo 'Permission denied (publickey).' >&2; exit 255",
+        pid.display()
+    );
+    let error = scripted_ssh(&ground, &commands).fetch().await.expect_err("ssh fails");
+    let left = fs::read_to_string(pid).expect("is written").trim().parse().expect("a number");
+    let left = rustix::process::Pid::from_raw(left).expect("a process");
+    rustix::process::kill_process(left, rustix::process::Signal::KILL).expect("it is ours");
+    assert_eq!(error.code, ErrorCode::Denied, "{error}");
+    assert!(error.message.contains("publickey"), "{error}");
 }
 
 #[tokio::test]

@@ -40,6 +40,21 @@ pub(crate) fn write(folder: &Path, path: &str, content: impl AsRef<[u8]>) {
     fs::write(path, content).expect("is written");
 }
 
+/// Makes a script that can be run, by a process of its own: one of ours that was just forked off by another test would
+/// hold the file open to be written, and nobody can run such a file.
+pub(crate) fn script(folder: &Path, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    let path = folder.join(name);
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a shell is there");
+    writer.stdin.take().expect("it is piped").write_all(text.as_ref()).expect("it reads");
+    assert!(writer.wait().expect("it ends").success(), "{} is written", path.display());
+    path
+}
+
 /// A folder with a bare origin and a clone of it to seed it from.
 pub(crate) struct Ground {
     pub(crate) folder: TempDir,

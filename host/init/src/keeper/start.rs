@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use crate::protocol::{Event, MAX_SPEC, Spec, Step};
 use crate::signals;
 use crate::terminal::Terminal;
 
+use super::session;
+
 /// How long a short command takes. It is reported as started and ended with one message, which wakes the host once
 /// and not twice, and its keeper stays seated. Output does not wait for it.
 const SHORT: Duration = Duration::from_millis(2);
@@ -21,7 +24,7 @@ const SHORT: Duration = Duration::from_millis(2);
 /// A command that was started.
 pub(super) struct Begun {
     pub(super) deaths: OwnedFd,
-    /// The command's own process, until it has ended. It leads its group.
+    /// The command's own process, until it has ended. It leads its session and its group, and can leave neither.
     pub(super) command: Option<Pid>,
     pub(super) deadline: Option<Instant>,
     pub(super) start: Start,
@@ -43,11 +46,7 @@ pub(super) fn begin(channel: &OwnedFd, streams: Vec<OwnedFd>) -> Result<Begun, F
     // Before the command can die, so that its death is not missed.
     let deaths = signals::child_descriptor().map_err(Failure::errno_at(Step::Fork))?;
     let spec = read_spec(channel)?;
-    let (mut command, terminal) = prepare(&spec, streams)?;
-    let child = command.spawn().map_err(not_started)?;
-    // Our copies of the streams: as long as they are open, the host sees no end of output.
-    drop(command);
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child has a process id");
+    let (pid, terminal) = spawn(&spec, streams)?;
     let now = Instant::now();
     // Whoever asked for a terminal waits for it.
     let at = if terminal.is_some() { now } else { now + SHORT };
@@ -84,8 +83,9 @@ fn read_exact(channel: &OwnedFd, mut buffer: &mut [u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The command, and the host's end of its terminal if it has one.
-fn prepare(spec: &Spec, streams: Vec<OwnedFd>) -> Result<(Command, Option<OwnedFd>), Failure> {
+/// The command's process, which leads a session, and the host's end of its terminal if it has one. Our copies of the
+/// streams are closed by then: as long as they are open, the host sees no end of output.
+fn spawn(spec: &Spec, streams: Vec<OwnedFd>) -> Result<(Pid, Option<OwnedFd>), Failure> {
     // Here and not in the child, so that a missing directory and a missing program can be told apart.
     std::env::set_current_dir(&spec.cwd).map_err(Failure::at(Step::Directory))?;
     let (streams, controller) = match spec.terminal {
@@ -96,19 +96,15 @@ fn prepare(spec: &Spec, streams: Vec<OwnedFd>) -> Result<(Command, Option<OwnedF
             (vec![copy()?, copy()?, copy()?], Some(terminal.controller))
         }
     };
-    let [stdin, stdout, stderr] = three(streams)?;
-    let (word, arguments) = spec.argv.split_first().expect("a spec has a program");
+    let streams = three(streams)?;
+    let word = spec.argv.first().expect("a spec has a program");
     let program = program::find(word, &spec.env).map_err(Failure::at(Step::Program))?;
-    let mut command = Command::new(program);
-    command.arg0(word).args(arguments).env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
-    command.stdin(stdin).stdout(stdout).stderr(stderr);
-    if controller.is_some() {
-        take_terminal(&mut command);
+    let pid = if controller.is_some() {
+        at_terminal(&program, spec, streams)
     } else {
-        // A group is all that killing takes, and a session of ours has no terminal that it could reach.
-        command.process_group(0);
-    }
-    Ok((command, controller))
+        session::spawn(&program, &spec.argv, &spec.env, &streams)
+    };
+    Ok((pid.map_err(not_started)?, controller))
 }
 
 /// Input, output and error. Who is given no input gets process 1's own, which is the workspace's `/dev/null`.
@@ -120,8 +116,13 @@ fn three(mut streams: Vec<OwnedFd>) -> Result<[OwnedFd; 3], Failure> {
     <[OwnedFd; 3]>::try_from(streams).map_err(|_| Failure { step: Step::Spec, errno: libc::EBADF })
 }
 
-/// Makes the command lead a session with its standard input as the terminal.
-fn take_terminal(command: &mut Command) {
+/// The same for a command whose standard input is to be the terminal of its session.
+fn at_terminal(program: &Path, spec: &Spec, streams: [OwnedFd; 3]) -> std::io::Result<Pid> {
+    let (word, arguments) = spec.argv.split_first().expect("a spec has a program");
+    let mut command = Command::new(program);
+    command.arg0(word).args(arguments).env_clear().envs(spec.env.iter().map(|(name, value)| (name, value)));
+    let [stdin, stdout, stderr] = streams;
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
     let lead = || -> std::io::Result<()> {
         setsid()?;
         ioctl_tiocsctty(rustix::stdio::stdin())?;
@@ -132,6 +133,8 @@ fn take_terminal(command: &mut Command) {
     unsafe {
         command.pre_exec(lead)
     };
+    let child = command.spawn()?;
+    Ok(i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child has a process id"))
 }
 
 /// Why there is no command. The kernel says "again" for the number of processes, whether it was the fork or the exec

@@ -70,9 +70,10 @@ async fn a_refused_request_is_not_sent_again() {
 
 #[tokio::test]
 async fn nobody_at_the_address_exhausts_the_attempts() {
-    let server = Server::with([]).await;
-    let origin = server.origin.clone();
-    drop(server);
+    // bound, so that no other test is given the port, and nobody listens
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("loopback has ports");
+    let origin = format!("http://{}", socket.local_addr().expect("it is bound"));
     let environment = Environment { openai_base_url: Some(origin.clone()), ..Environment::default() };
     let world = World::new("openai-chat/x", &environment, once());
     let error = world.ask(opening()).await.expect_err("fails");

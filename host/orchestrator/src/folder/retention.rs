@@ -10,7 +10,7 @@ use sortie_core::TaskId;
 use sortie_lock::{Hold, Lock};
 use sortie_workspace::disk;
 
-use super::{FolderError, TaskFolder, failed, remove};
+use super::{FolderError, TaskFolder, WorkspaceParts, failed, remove};
 use crate::store::Store;
 
 /// Ends the names of folders that are being removed. No task's id ends so.
@@ -50,6 +50,9 @@ impl TaskFolder {
     pub fn remove(home: &Path, id: &TaskId) -> Result<(), FolderError> {
         // the user of the commands plays no part in removing
         let folder = Self::take(home, id, (0, 0))?;
+        for parts in WorkspaceParts::all(home, id) {
+            parts.check_owned(id)?;
+        }
         if folder.has_leavings() {
             return Err(FolderError::Leavings(id.clone()));
         }
@@ -76,7 +79,8 @@ impl TaskFolder {
 
 /// Removes such a folder, unless somebody is at it.
 fn remove_going(path: &Path) -> bool {
-    Lock::open(path, Hold::Exclusive).is_ok_and(|_own| remove(path).is_ok())
+    let Ok(_own) = Lock::open(path, Hold::Exclusive) else { return false };
+    remove(path).inspect_err(|error| tracing::warn!(%error, "what is left of a task's folder stays")).is_ok()
 }
 
 fn is_going(path: &Path) -> bool {

@@ -8,7 +8,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sortie_core::TaskId;
 
@@ -28,6 +28,7 @@ impl TaskFolder {
     /// # Errors
     /// If the disk does not allow it.
     pub fn borrow_workspace(&self) -> Result<(), FolderError> {
+        self.check_owned()?;
         self.lend()?;
         for part in [self.work_tree(), self.home()] {
             if part.exists() {
@@ -57,8 +58,9 @@ impl TaskFolder {
     /// Removes a borrowed work tree, and its home.
     ///
     /// # Errors
-    /// If something in them cannot be removed.
+    /// As [`TaskFolder::remove_workspace`].
     pub fn return_borrowed(&self) -> Result<(), FolderError> {
+        self.check_owned()?;
         for part in [self.work_tree(), self.home()] {
             if part.exists() {
                 remove(&part)?;
@@ -102,13 +104,14 @@ impl TaskFolder {
     pub(super) fn has_leavings(&self) -> bool {
         let marks = [BORROWED, SUSPECT].map(|name| self.path.join(name));
         let [work_tree, home] = self.going();
-        let parts = [self.blank(), self.container(), work_tree, home, self.repository_going()];
-        marks.iter().chain(&parts).any(|path| path.exists())
+        let (blank, container) = (self.parts().blank(), self.parts().container());
+        let parts = [blank.beside().to_owned(), container, work_tree, home, self.repository_going()];
+        marks.iter().chain(&parts).any(|path| path.exists()) || self.parts().are_roots()
     }
 
-    /// What a container sees of ours.
-    fn container(&self) -> PathBuf {
-        self.path.join("container")
+    /// Whether nobody has looked for secrets yet in what commands had them for.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.path.join(SUSPECT).exists()
     }
 
     /// Clears up after processes that were killed while they worked on a
@@ -126,7 +129,7 @@ impl TaskFolder {
         }
         // the user of the commands plays no part in removing
         let Ok(lock) = lock(&path, id) else { return false };
-        let folder = Self { path, owner: (0, 0), lock };
+        let folder = Self { id: id.clone(), path, owner: (0, 0), lock };
         let cleared = folder.clear_up();
         if let Err(error) = &cleared {
             // and is found again the next time
@@ -136,14 +139,19 @@ impl TaskFolder {
     }
 
     fn clear_up(&self) -> Result<(), FolderError> {
+        let blank = self.parts().blank();
+        // first: half a workspace that is root's would be taken for none, and the marks that say what goes are true
+        // of it until it is given back
+        self.check_owned()?;
+        blank.check_owned(&self.id)?;
         if self.path.join(BORROWED).exists() {
             self.return_borrowed()?;
         }
         let repository = self.repository_going();
         // its way out begins once all of the work is somewhere else
-        let is_over = self.path.join(SUSPECT).exists() || repository.is_dir();
+        let is_over = self.is_suspect() || repository.is_dir();
         let [work_tree, home] = self.going();
-        let mut parts = vec![self.blank(), self.container(), home];
+        let mut parts = vec![blank.beside().to_owned(), self.parts().container(), home];
         // the home follows the work tree, which goes last so that this can be told
         if is_over {
             parts.extend([self.work_tree(), self.home()]);
@@ -289,6 +297,70 @@ mod tests {
         assert!(!tree.exists() && !marked.exists());
         let other = "task-aaaaaa".parse().expect("an id");
         assert!(matches!(TaskFolder::open(home.path(), &other, owner), Err(FolderError::None(_))));
+    }
+
+    #[test]
+    fn what_is_roots_stays_whole_with_its_marks_until_it_is_given_back() {
+        let home = tempfile::tempdir().expect("a folder");
+        let (id, owner) = made(home.path());
+        let task = TaskFolder::open(home.path(), &id, owner).expect("opens");
+        fs::create_dir(task.repository()).expect("is made");
+        task.make_blank().expect("is made");
+        task.suspect().expect("is marked");
+        // as a container writes it down, beside either
+        let notes = [task.parts(), task.parts().blank()].map(|parts| parts.beside().join("container-root"));
+        notes.iter().for_each(|note| fs::write(note, "image").expect("is written"));
+        type Way = fn(&TaskFolder) -> Result<(), FolderError>;
+        let ways: [Way; 6] = [
+            TaskFolder::remove_workspace,
+            TaskFolder::remove_all_but_records,
+            TaskFolder::return_borrowed,
+            TaskFolder::borrow_workspace,
+            TaskFolder::remove_blank,
+            |task| task.make_blank().map(drop),
+        ];
+        for (number, way) in ways.iter().enumerate() {
+            assert!(matches!(way(&task), Err(FolderError::Roots(_))), "{number}");
+        }
+        let kept = [task.work_tree(), task.home(), task.repository(), task.parts().blank().home()];
+        drop(task);
+        let refused = |note: &Path| {
+            assert_eq!(TaskFolder::sweep(home.path()), 0, "{note:?}");
+            let opened = TaskFolder::open(home.path(), &id, owner).map(drop);
+            // the blank one is looked into by nobody
+            assert!(matches!(opened, Err(FolderError::Roots(_) | FolderError::Leavings(_))), "{note:?}");
+            assert!(matches!(TaskFolder::remove(home.path(), &id), Err(FolderError::Roots(_))), "{note:?}");
+            assert!(kept.iter().all(|part| part.is_dir()), "{note:?}");
+        };
+        // each alone
+        for (note, other) in [(&notes[0], &notes[1]), (&notes[1], &notes[0])] {
+            fs::write(note, "image").expect("is written");
+            fs::remove_file(other).expect("is removed");
+            refused(note);
+        }
+        fs::remove_file(&notes[1]).expect("is removed");
+        assert!(
+            matches!(TaskFolder::open(home.path(), &id, owner), Err(FolderError::Leavings(_))),
+            "nobody looks into what may hold a secret"
+        );
+        assert_eq!(TaskFolder::sweep(home.path()), 1);
+        assert!(!kept[0].exists() && !kept[1].exists() && !kept[3].exists() && kept[2].is_dir());
+    }
+
+    #[test]
+    fn nobody_looks_into_what_is_roots_and_the_next_sweep_looks_after_it() {
+        let home = tempfile::tempdir().expect("a folder");
+        let (id, owner) = made(home.path());
+        let task = TaskFolder::open(home.path(), &id, owner).expect("opens");
+        let (note, lock) = (task.path().join("container-root"), task.path().join("lock"));
+        fs::write(&note, "image").expect("is written");
+        assert!(matches!(task.check_owned(), Err(FolderError::Roots(_))));
+        drop(task);
+        assert!(fs::metadata(&lock).is_ok_and(|lock| lock.len() > 0), "its end is not in order");
+        assert!(matches!(TaskFolder::open(home.path(), &id, owner), Err(FolderError::Roots(_))));
+        fs::remove_file(&note).expect("is removed");
+        assert_eq!(TaskFolder::sweep(home.path()), 1);
+        TaskFolder::open(home.path(), &id, owner).expect("opens");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use sortie_core::Outcome;
 use sortie_core::action::Stage;
 use sortie_environment::{Environment, Image, Origin};
 
-use crate::world::{Starts, Ways, World, run_with};
+use crate::world::{Archives, Starts, Ways, World, run_with};
 
 /// The repository's own, with a set-up, in containers.
 fn described() -> Ways {
@@ -94,4 +94,37 @@ async fn a_workspace_that_never_starts_is_not_waited_for_once_the_task_is_cancel
     let world = tokio::time::timeout(Duration::from_secs(60), run).await.expect("it ends");
     assert_eq!(outcome(&world), Outcome::Cancelled);
     assert_eq!(world.effects(), ["fetch", "workspace", "given up", "archive"]);
+}
+
+#[tokio::test]
+async fn of_a_set_up_whose_workspace_does_not_end_nothing_is_looked_into_or_kept() {
+    let stuck = |stuck| Ways { stuck, archives: Archives::Whole, ..described() };
+    // it is there when the task ends, too
+    let world = run_with(stuck(2)).await;
+    assert_eq!(outcome(&world), Outcome::Failed);
+    let effects = world.effects();
+    assert_eq!(effects, ["fetch", "workspace", "command", "image", "stop", "stop"], "nobody keeps anything");
+    let told = world.told();
+    assert!(told.contains("end the workspace of set-up: it runs on"), "{told}");
+    assert!(told.contains("left as it is, neither archived nor removed: it runs on"), "{told}");
+    assert!(world.work_tree.is_dir(), "it is left alone");
+    let (_, error) = world.ended.as_ref().expect("there is a report");
+    assert!(error.is_some(), "it is the platform that failed");
+
+    // it is gone by then
+    let world = run_with(stuck(1)).await;
+    assert_eq!(outcome(&world), Outcome::Failed);
+    assert!(
+        !world.effects().contains(&"kept") && world.effects().contains(&"archive"),
+        "{:?}",
+        world.effects()
+    );
+}
+
+#[tokio::test]
+async fn a_workspace_that_does_not_end_with_its_task_is_neither_archived_nor_removed() {
+    let world = run_with(Ways { stuck: 1, archives: Archives::Whole, ..Ways::default() }).await;
+    assert_eq!(outcome(&world), Outcome::Done, "the work is delivered");
+    assert!(!world.effects().contains(&"archive") && world.work_tree.is_dir(), "{:?}", world.effects());
+    assert!(world.told().contains("neither archived nor removed: it runs on"), "{}", world.told());
 }

@@ -2,14 +2,15 @@
 
 mod ports;
 
-use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use sortie_agent::{Limits, Meter, TaskFacts};
 use sortie_core::TaskId;
 use sortie_core::action::WorkspaceCreate;
 use sortie_core::event::{Event, Report};
+use sortie_core::secret::Secret;
 use sortie_environment::{Environment, Install};
 use sortie_orchestrator::{Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun, Until};
 use sortie_policy::{Chain, Defaults, FactsSource, Gate, Nobody, Seal};
@@ -56,6 +57,8 @@ pub(crate) struct Ways {
     pub(crate) pushes: Pushes,
     /// The disk fails once the workspace has stopped.
     pub(crate) breaks: bool,
+    /// How often it is in vain to end a workspace.
+    pub(crate) stuck: i32,
     pub(crate) archives: Archives,
     pub(crate) keep: bool,
     pub(crate) backend: &'static str,
@@ -63,6 +66,13 @@ pub(crate) struct Ways {
     pub(crate) environment: Option<Environment>,
     pub(crate) wants_registries: bool,
     pub(crate) starts: Starts,
+    /// What the operator named, and the value that it binds.
+    pub(crate) operator: Option<Environment>,
+    pub(crate) secret: Option<&'static str>,
+    /// What a command leaves in its home.
+    pub(crate) leaves: fn(&Path),
+    /// What is said of a search beside them.
+    pub(crate) beside: Result<Vec<String>, String>,
 }
 
 impl Default for Ways {
@@ -71,12 +81,17 @@ impl Default for Ways {
         Self {
             pushes: Pushes::Well,
             breaks: false,
+            stuck: 0,
             archives: Archives::Unwanted,
             keep: false,
             backend: "sandbox",
             environment: None,
             wants_registries: false,
             starts: Starts::Well,
+            operator: None,
+            secret: None,
+            leaves: |_| (),
+            beside: Ok(Vec::new()),
         }
     }
 }
@@ -84,6 +99,7 @@ impl Default for Ways {
 /// Everything around a run.
 pub(crate) struct Surroundings {
     home: Arc<TempDir>,
+    home_of_commands: PathBuf,
     id: TaskId,
     seal: Seal,
     cancel: CancellationToken,
@@ -92,8 +108,11 @@ pub(crate) struct Surroundings {
     effects: Mutex<Vec<(&'static str, Vec<String>)>>,
     /// The workspaces that were asked for.
     created: Mutex<Vec<WorkspaceCreate>>,
+    /// The events as people and programs are shown them.
+    shown: Mutex<Vec<String>>,
     /// How often what runs in the background was ended.
     background: AtomicUsize,
+    stuck: AtomicI32,
 }
 
 impl Surroundings {
@@ -130,6 +149,17 @@ impl World {
     pub(crate) fn effects(&self) -> Vec<&'static str> {
         let effects = self.surroundings.effects.lock().expect("is not poisoned");
         effects.iter().map(|(effect, _)| *effect).collect()
+    }
+
+    /// All that anybody was shown, or finds in the journal or the report.
+    pub(crate) fn told(&self) -> String {
+        let Surroundings { shown, home, id, .. } = &*self.surroundings;
+        let store = Store::open(home.path()).expect("the journal opens");
+        let events = store.events(id, 0, 1000).expect("the journal is read");
+        let (report, _) = self.ended.as_ref().expect("there is a report");
+        let report = serde_json::to_string(report).expect("a report is JSON");
+        let shown = shown.lock().expect("is not poisoned").join("\n");
+        [shown, report, events.into_iter().map(|event| event.body).collect()].join("\n")
     }
 
     /// The events that were durable when this was asked for.
@@ -182,8 +212,11 @@ async fn run_in(home: Arc<TempDir>, id: &str, ways: Ways) -> World {
     let listening: Arc<OnceLock<Arc<Surroundings>>> = Arc::default();
     let listener = Arc::clone(&listening);
     let listener = Box::new(move |event: &Event| {
+        let surroundings: &Arc<Surroundings> = listener.get().expect("it is there");
+        let shown = serde_json::to_string(event).expect("an event is JSON");
+        surroundings.shown.lock().expect("is not poisoned").push(shown);
         if matches!(event, Event::StepEnded { step, .. } if step == "keep") {
-            listener.get().expect("it is there").note("kept");
+            surroundings.note("kept");
         }
     });
     let journal = TaskJournal::new(store, id.clone(), folder.blobs(), listener).expect("there is a journal");
@@ -201,13 +234,16 @@ async fn run_in(home: Arc<TempDir>, id: &str, ways: Ways) -> World {
     let cancel = CancellationToken::new();
     let surroundings = Arc::new(Surroundings {
         home,
+        home_of_commands: folder.home(),
         id: id.clone(),
         seal: gate.seal(),
         cancel: cancel.clone(),
         ways: ways.clone(),
         effects: Mutex::default(),
+        shown: Mutex::default(),
         created: Mutex::default(),
         background: AtomicUsize::default(),
+        stuck: ways.stuck.into(),
     });
     drop(listening.set(Arc::clone(&surroundings)));
     let everything = Everything(Arc::clone(&surroundings));
@@ -222,8 +258,8 @@ async fn run_in(home: Arc<TempDir>, id: &str, ways: Ways) -> World {
         image: None,
         image_registries: Default::default(),
         install: Install::Skip,
-        environment: None,
-        secrets: Vec::new(),
+        environment: ways.operator,
+        secrets: ways.secret.map(|secret| ("TOKEN".to_owned(), Secret::new(secret))).into_iter().collect(),
         snapshots: true,
         snapshot_rules: SnapshotRules::default(),
         limits: Limits::default(),

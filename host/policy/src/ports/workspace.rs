@@ -18,8 +18,9 @@ pub trait Workspaces: Send + Sync {
     /// the same identity begin with the same files around their folders.
     ///
     /// # Errors
-    /// `Unavailable` with what would help; `NotFound` if the action names an
-    /// image by its id that is not there.
+    /// `Unavailable` with what would help; `Invalid` if the repository names
+    /// an image that it may not; `NotFound` if the action names an image by
+    /// its id that is not there.
     async fn identify(
         &self,
         permit: Permit<WorkspaceCreate>,
@@ -32,7 +33,8 @@ pub trait Workspaces: Send + Sync {
     /// Starts a workspace over these folders.
     ///
     /// # Errors
-    /// `Unavailable` with what would help, if this machine cannot enforce it.
+    /// `Unavailable` with what would help, if this machine cannot enforce it;
+    /// `Invalid` if the repository names an image that it may not.
     async fn create(
         &self,
         permit: Permit<WorkspaceCreate>,
@@ -95,14 +97,20 @@ pub trait Workspace: Send + Sync {
     async fn commit(&self, name: &str) -> Result<Option<String>, PortError>;
 
     /// Files beside the two folders that commands have changed and that hold
-    /// one of these, in bytes, name or link target.
+    /// one of these, in bytes, name or link target. Their names are whole, as
+    /// commands chose them: to be masked before they are cut or shown.
     ///
     /// # Errors
-    /// If they cannot be read.
+    /// If they cannot be read. It may name one, too.
     async fn search_root(&self, needles: &[Vec<u8>]) -> Result<Vec<String>, PortError>;
 
-    /// Ends all processes in it and waits until they are gone.
-    async fn stop(&self);
+    /// Ends all processes in it and waits until they are gone. A second call
+    /// has nothing to do.
+    ///
+    /// # Errors
+    /// If they may be there still, or what they left is not the host's to touch:
+    /// nobody is to read, keep or remove its folders then.
+    async fn stop(&self) -> Result<(), PortError>;
 }
 
 /// Copies the folders of workspaces.

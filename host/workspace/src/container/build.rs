@@ -22,6 +22,7 @@ use sortie_core::digest::Digest;
 use sortie_core::image::ImageRegistries;
 use sortie_core::text::{one_line, strip_escapes};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::engine::{Engine, EngineKind};
 use super::error::{ContainerError, reason, step};
@@ -65,7 +66,7 @@ pub struct BuildConfig<'a> {
     /// What each step may use up: memory, processes and processors. To the disk it may write what the configuration of
     /// the network's container says.
     pub limits: Limits,
-    /// How long all of it may take.
+    /// How long all of it may take, from pulling and packing to the last step.
     pub most_time: Duration,
 }
 
@@ -114,12 +115,21 @@ impl Engine {
     pub async fn build(
         &self,
         config: BuildConfig<'_>,
+        progress: impl FnMut(&str),
+    ) -> Result<String, ContainerError> {
+        match tokio::time::timeout(config.most_time, self.build_at_length(&config, progress)).await {
+            Ok(built) => built,
+            Err(_) => Err(failed(&config)(format!("it takes longer than {} s", config.most_time.as_secs()))),
+        }
+    }
+
+    /// However long it takes.
+    async fn build_at_length(
+        &self,
+        config: &BuildConfig<'_>,
         mut progress: impl FnMut(&str),
     ) -> Result<String, ContainerError> {
-        let failed = |reason: String| ContainerError::Build {
-            dockerfile: one_line(&config.build.dockerfile, 200),
-            reason,
-        };
+        let failed = failed(config);
         if self.about().kind == EngineKind::Podman {
             return Err(failed(
                 "Podman gives builds no network of another container\nhint: build it yourself (`podman build`), and \
@@ -127,11 +137,11 @@ impl Engine {
                     .to_owned(),
             ));
         }
-        let source = Source::read(config.work_tree, config.build).map_err(failed)?;
-        let named = images_of_dockerfile(&source.text, config.build).map_err(failed)?;
+        let source = Source::read(config.work_tree, config.build).map_err(&failed)?;
+        let named = images_of_dockerfile(&source.text, config.build).map_err(&failed)?;
         let by = NamedBy::Repository(config.registries.clone());
         // nobody is asked for one before all may be asked for
-        named.iter().try_for_each(|base| by.check(base)).map_err(|error| failed(error.to_string()))?;
+        named.iter().try_for_each(|base| by.check(base))?;
         let mut bases = Vec::new();
         for base in named {
             self.pull(&base, &by, &mut progress).await?;
@@ -145,19 +155,16 @@ impl Engine {
         let spool = config.network.config.folder.with_extension("context");
         let masks = config.network.config.masks.clone();
         let name = source.name.clone();
-        let packed = tokio::task::spawn_blocking(move || Context::pack(&source, &masks, &spool));
-        let context = packed.await.map_err(io::Error::other)?.map_err(|error| failed(error.to_string()))?;
+        let packed = Context::pack_aside(source, masks, spool, CancellationToken::new()).await;
+        let context = packed.map_err(|error| failed(error.to_string()))?;
         let key = Digest::of(format!("{:?}", (context.digest, &name, config.build, bases)).as_bytes());
         let image = format!("{BUILT}:{key}");
         if !self.has_image(&image).await? {
             let steps = Steps::of(self, config.network.id());
             let built = tokio::select! {
-                built = self.run(&config, &image, &name, context.archive, &mut progress) => built,
+                built = self.run(config, &image, &name, context.archive, &mut progress) => built,
                 over = steps.bounded(config.limits.processes, config.network.config.disk) => {
                     Err(over.end(self).await)
-                }
-                () = tokio::time::sleep(config.most_time) => {
-                    Err(format!("it takes longer than {} s", config.most_time.as_secs()))
                 }
             };
             built.map_err(failed)?;
@@ -199,6 +206,11 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn failed(config: &BuildConfig<'_>) -> impl Fn(String) -> ContainerError {
+    let dockerfile = one_line(&config.build.dockerfile, 200);
+    move |reason| ContainerError::Build { dockerfile: dockerfile.clone(), reason }
 }
 
 fn options(engine: &Engine, config: &BuildConfig<'_>, image: &str, dockerfile: &str) -> BuildImageOptions {

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bollard::models::ImageSummary;
+use bollard::models::{ContainerConfig, ImageConfig, ImageSummary};
 use bollard::query_parameters::{
     CommitContainerOptions, InspectContainerOptions, ListImagesOptions, RemoveImageOptions,
 };
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 
 use super::engine::Engine;
 use super::error::{ContainerError, EngineError, reason, step};
@@ -20,6 +22,9 @@ const BYTES_LABEL: &str = "dev.sortie.bytes";
 
 /// An engine writes a layer in one answer.
 const TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// How long one is waited for that is of no more use.
+const FAREWELL: Duration = Duration::from_secs(120);
 
 /// An image that a set-up left, or that was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +43,51 @@ pub struct Snapshot {
     pub created: SystemTime,
 }
 
+/// What the engine is at for a container. It goes on with that whether anybody waits or not.
+#[derive(Debug, Default)]
+pub(super) struct Commits(TaskTracker);
+
+impl Commits {
+    /// Says why it could not be.
+    async fn commit(
+        &self,
+        engine: &Engine,
+        name: &str,
+        options: CommitContainerOptions,
+        config: ContainerConfig,
+    ) -> Result<(), String> {
+        let (sender, receiver) = oneshot::channel();
+        let (engine, name) = (engine.clone(), name.to_owned());
+        self.0.spawn(async move {
+            let api = engine.api.clone().with_timeout(TIMEOUT);
+            let committed = api.commit_container(options, config).await;
+            let committed = committed.map(drop).map_err(|error| reason(&error));
+            // whoever gave up may have looked for it too early to find it
+            if sender.send(committed).is_err()
+                && let Err(error) = engine.remove_image(&name).await
+            {
+                tracing::warn!(%error, name, "an image that is of no more use is not removed");
+            }
+        });
+        receiver.await.unwrap_or_else(|_| Err("the host is ending".to_owned()))
+    }
+
+    /// Waits until the engine is at nothing any more. What it takes longer for is left to `sortie gc`.
+    pub(super) async fn end(&self) {
+        self.0.close();
+        if tokio::time::timeout(FAREWELL, self.0.wait()).await.is_err() {
+            tracing::warn!("the engine still makes an image that is of no more use; `sortie gc` removes it");
+        }
+    }
+}
+
 impl Container {
     /// Keeps the root file system as an image called `name` (`NAME:KEY`) and returns its id; an image of this name is
     /// replaced. What is mounted there, such as work tree, home and `/tmp`, is not in it, nor is any variable of a
     /// command. A container of it starts as one of the original image does. Nothing runs inside meanwhile.
+    ///
+    /// Cancel-safe: of an image that nobody waits for any more the name goes as soon as the engine has made it, for
+    /// which [`Container::finish`] waits.
     ///
     /// # Errors
     /// [`ContainerError::TooLarge`] if it adds more than `most` bytes; there is no image then.
@@ -68,9 +114,8 @@ impl Container {
             changes: Some(changes(&labels)),
             ..CommitContainerOptions::default()
         };
-        let api = self.engine.api.clone().with_timeout(TIMEOUT);
-        let committed = api.commit_container(options, config(original.config)).await;
-        committed.map_err(|error| step("keep what the set-up left", &error))?;
+        let committed = self.commits.commit(&self.engine, name, options, config(original.config)).await;
+        committed.map_err(|reason| ContainerError::Step { step: "keep what the set-up left", reason })?;
         let id = self.engine.image(name).await?.id;
         // commands may have written between the look and the pause
         if let Err(error) = self.bytes_added(most).await {
@@ -104,8 +149,8 @@ impl Container {
 
 /// What the image says of a start: as the original does, and not as our container was started. A field that is left
 /// out the engine fills in with the container's own.
-fn config(original: bollard::models::ImageConfig) -> bollard::models::ContainerConfig {
-    bollard::models::ContainerConfig {
+fn config(original: ImageConfig) -> ContainerConfig {
+    ContainerConfig {
         user: Some(original.user.filter(|user| !user.is_empty()).unwrap_or_else(|| "0".to_owned())),
         env: Some(original.env.unwrap_or_default()),
         entrypoint: Some(original.entrypoint.unwrap_or_default()),
@@ -117,7 +162,7 @@ fn config(original: bollard::models::ImageConfig) -> bollard::models::ContainerC
         stop_signal: original.stop_signal,
         shell: original.shell,
         labels: original.labels,
-        ..bollard::models::ContainerConfig::default()
+        ..ContainerConfig::default()
     }
 }
 
@@ -175,22 +220,61 @@ impl Engine {
         Ok(listed.into_iter().filter_map(|image| snapshot(image, label)).collect())
     }
 
-    /// Removes an image, by name or id. One that is not there is fine. What it was made from stays, but for the steps
-    /// of a build, which are nothing without it.
+    /// Removes an image of ours, by name or id. One that is not there is fine. What it was made from stays, but for the
+    /// steps of a build, which are nothing without it. One that somebody else has given a name loses ours and stays.
     ///
     /// # Errors
     /// If a container of it runs, or the engine does not answer.
     pub async fn remove_image(&self, id: &str) -> Result<(), ContainerError> {
+        use bollard::errors::Error::DockerResponseServerError as Refused;
+        const STEP: &str = "remove an image";
+        let found = match self.inspect(id).await {
+            Ok(found) => found,
+            Err(Refused { status_code: 404, .. }) => return Ok(()),
+            Err(error) => return Err(step(STEP, &error)),
+        };
+        let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+        let key = [SNAPSHOT_LABEL, BUILD_LABEL].iter().find_map(|label| labels.get(*label));
+        let going = match image::id(found.id).as_deref() == Some(id) {
+            // by its id, all of its names would go
+            true => match Names::of(found.repo_tags.unwrap_or_default(), key.map_or("", String::as_str)) {
+                Names::Ours(names) => names,
+                Names::Others => Vec::new(),
+                Names::None => vec![id.to_owned()],
+            },
+            false => vec![id.to_owned()],
+        };
         // without "noprune", images without a name that it was made from go as well
-        let noprune = self.image(id).await.is_ok_and(|image| {
-            let labels = image.config.labels.unwrap_or_default();
-            !labels.contains_key(BUILD_LABEL) || labels.contains_key(SNAPSHOT_LABEL)
-        });
-        let options = RemoveImageOptions { force: true, noprune, ..RemoveImageOptions::default() };
-        match self.api.remove_image(id, Some(options), None).await {
-            Ok(_) | Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
-            Err(error) => Err(step("remove an image", &error)),
+        let noprune = !labels.contains_key(BUILD_LABEL) || labels.contains_key(SNAPSHOT_LABEL);
+        for name in going {
+            let options = RemoveImageOptions { force: true, noprune, ..RemoveImageOptions::default() };
+            match self.api.remove_image(&name, Some(options), None).await {
+                Ok(_) | Err(Refused { status_code: 404, .. }) => {}
+                Err(error) => return Err(step(STEP, &error)),
+            }
         }
+        Ok(())
+    }
+}
+
+/// By what an image is called.
+enum Names {
+    /// By these, which we gave it, and perhaps by others.
+    Ours(Vec<String>),
+    /// By others alone.
+    Others,
+    None,
+}
+
+impl Names {
+    /// `key` is the tag that we gave it.
+    fn of(mut names: Vec<String>, key: &str) -> Self {
+        names.retain(|name| name != "<none>:<none>");
+        if names.is_empty() {
+            return Self::None;
+        }
+        names.retain(|name| name.rsplit_once(':').is_some_and(|(_, tag)| tag == key));
+        if names.is_empty() { Self::Others } else { Self::Ours(names) }
     }
 }
 
@@ -200,9 +284,15 @@ fn snapshot(mut image: ImageSummary, label: &str) -> Option<Snapshot> {
     let task = image.labels.remove(TASK_LABEL).unwrap_or_default();
     let of_label = image.labels.get(BYTES_LABEL).and_then(|bytes| bytes.parse().ok());
     let created = u64::try_from(image.created).unwrap_or_default();
+    let name = match Names::of(image.repo_tags, &key) {
+        Names::Ours(names) => names.into_iter().next()?,
+        // it is theirs by now
+        Names::Others => return None,
+        // as is one whose name another took
+        Names::None => id.clone(),
+    };
     Some(Snapshot {
-        // one whose name another took is called so
-        name: image.repo_tags.into_iter().find(|name| name != "<none>:<none>").unwrap_or_else(|| id.clone()),
+        name,
         id,
         key,
         task,

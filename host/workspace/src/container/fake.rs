@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
@@ -20,7 +21,7 @@ use crate::sandbox::{Limits, Owner};
 
 /// What it says, and who listens.
 #[derive(Clone)]
-struct Says {
+pub(super) struct Says {
     kernel: String,
     api: &'static str,
     component: &'static str,
@@ -31,6 +32,11 @@ struct Says {
     /// Parts of what it says of the image `any`.
     image: Value,
     process: u32,
+    /// Set as soon as it has made the image that it was asked for; none where that takes no time.
+    commits: Option<Arc<AtomicBool>>,
+    /// How often it refuses to remove a container, and what it says that its state is.
+    refusals: usize,
+    status: &'static str,
 }
 
 impl Default for Says {
@@ -43,17 +49,27 @@ impl Default for Says {
             kept: json!({}),
             image: json!({}),
             process: std::process::id(),
+            commits: None,
+            refusals: 0,
+            status: "running",
         }
     }
 }
 
-struct Fake {
+impl Says {
+    /// That removes nothing before it was asked so often, and says meanwhile that this is its state.
+    pub(super) fn refusing(self, refusals: usize, status: &'static str) -> Self {
+        Self { refusals, status, ..self }
+    }
+}
+
+pub(super) struct Fake {
     folder: tempfile::TempDir,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Fake {
-    fn start(says: Says) -> Self {
+    pub(super) fn start(says: Says) -> Self {
         let fake = Self { folder: tempfile::tempdir().expect("a folder"), seen: Arc::default() };
         let listener = UnixListener::bind(fake.socket()).expect("it is free");
         let (seen, control) = (Arc::clone(&fake.seen), fake.folder.path().join("container/control"));
@@ -71,7 +87,7 @@ impl Fake {
         self.folder.path().join("engine.sock")
     }
 
-    async fn connect(&self) -> Result<Engine, EngineError> {
+    pub(super) async fn connect(&self) -> Result<Engine, EngineError> {
         Engine::of(Endpoint { socket: self.socket(), named: "the test".to_owned() }).await
     }
 
@@ -131,6 +147,15 @@ fn serve(stream: UnixStream, says: &Says, seen: &Mutex<Vec<String>>, control: &P
                 call = Some(call_in(control));
                 (204, Value::Null)
             }
+            ("POST", "commit") => {
+                while says.commits.as_ref().is_some_and(|commits| !commits.load(Ordering::Relaxed)) {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                (201, json!({ "Id": format!("sha256:{:064}", 1) }))
+            }
+            ("DELETE", asked) if times(seen, &format!("DELETE {asked}")) <= says.refusals => {
+                (409, json!({ "message": "not now" }))
+            }
             (_, path) => (200, answer(says, path)),
         };
         let body = if answer.is_null() { String::new() } else { answer.to_string() };
@@ -138,6 +163,11 @@ fn serve(stream: UnixStream, says: &Says, seen: &Mutex<Vec<String>>, control: &P
         write!(writer, "HTTP/1.1 {status} OK\r\n{kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
         let _held = &call;
     }
+}
+
+/// How often it was asked for that.
+fn times(seen: &Mutex<Vec<String>>, what: &str) -> usize {
+    seen.lock().expect("lock").iter().filter(|line| *line == what).count()
 }
 
 fn answer(says: &Says, path: &str) -> Value {
@@ -165,7 +195,10 @@ fn answer(says: &Says, path: &str) -> Value {
             image
         }
         "containers/create" => json!({ "Id": "id", "Warnings": [] }),
-        "containers/id/json" => json!({ "State": { "Pid": says.process }, "HostConfig": says.kept }),
+        "containers/id/json" => {
+            let state = json!({ "Pid": says.process, "Status": says.status });
+            json!({ "State": state, "HostConfig": says.kept })
+        }
         _ => json!({}),
     }
 }
@@ -266,6 +299,29 @@ async fn a_caller_that_the_engine_does_not_call_process_1_is_turned_away() {
     let error = Container::start(&engine, fake.config(limits())).await.expect_err("it is not process 1");
     let own = format!("process {} called", std::process::id());
     assert!(error.to_string().contains(&own), "{error}");
+}
+
+#[tokio::test]
+async fn an_image_that_nobody_waits_for_any_more_loses_its_name_once_the_engine_has_made_it() {
+    let made = Arc::new(AtomicBool::new(false));
+    let fake = Fake::start(Says { kept: kept(), commits: Some(Arc::clone(&made)), ..Says::default() });
+    let engine = fake.connect().await.expect("it is there");
+    let started = Container::start(&engine, fake.config(limits())).await.expect("it starts");
+    let asked = async |what: &str| {
+        while !fake.asked(what) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        committed = started.commit("kept:x", 1 << 20) => panic!("it is not made yet: {committed:?}"),
+        () = asked("POST commit") => {}
+    }
+    let ended = tokio::spawn(async move { started.finish().await });
+    asked("DELETE containers/id").await;
+    assert!(!fake.asked("DELETE images"), "there is none yet: {:?}", fake.seen);
+    made.store(true, Ordering::Relaxed);
+    ended.await.expect("it does not panic").expect("it ends");
+    assert!(fake.asked("DELETE images/kept:x"), "{:?}", fake.seen);
 }
 
 #[tokio::test]

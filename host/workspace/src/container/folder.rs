@@ -63,7 +63,8 @@ impl Folder {
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         io::Write::write_all(&mut file, bytes)?;
         // past the umask
-        file.set_permissions(std::fs::Permissions::from_mode(mode))
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+        if name == INIT { sortie_lock::close_program(file, &path) } else { Ok(()) }
     }
 
     fn listen(&self) -> io::Result<OwnedFd> {

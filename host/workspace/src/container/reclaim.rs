@@ -1,15 +1,13 @@
-//! Gives work tree and home back to the workspace's owner after commands were root in them.
+//! Clears up with the engine after a host that was killed, and gives work tree and home back to the workspace's owner
+//! after commands were root in them.
 //!
-//! The host must not touch what they left before that: it may be root's, run as root, or be nobody's to remove. So a
+//! The host must not touch what those left before that: it may be root's, run as root, or be nobody's to remove. So a
 //! note lies beside the folders from before the first such command until they are given back, which a container does
-//! in which init is alone (`--give-back`). It names the image, which that container is of as well. A host that was killed
-//! in between is made up for at the next start in these folders, and before anybody removes them.
+//! in which init is alone (`--give-back`). A host that was killed in between is made up for at the next start in these
+//! folders, and before anybody removes them: whoever would asks [`Container::is_roots`], and leaves them alone.
 
-#![expect(clippy::disallowed_methods, reason = "the note is a file of ours beside the folders")]
-
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig};
@@ -19,6 +17,7 @@ use futures_util::StreamExt as _;
 use super::engine::Engine;
 use super::error::{ContainerError, reason};
 use super::folder::{self, Folder};
+use super::notes::{Notes, beside};
 use super::services::last_lines;
 use super::{Container, ContainerConfig, Made, OWNER_LABEL, TASK_LABEL, shape};
 use crate::sandbox::{HOME, Keeper, WORKSPACE};
@@ -30,73 +29,92 @@ const MEMORY: u64 = 256 << 20;
 /// Ten million files take about a minute.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Bytes of a note; an image's name has 512 at most.
-const NOTE: u64 = 1024;
-
-/// Writes down that commands are about to be root.
-pub(super) fn note(config: &ContainerConfig) -> io::Result<()> {
-    std::fs::write(place(&config.folder), &config.image)
-}
-
-/// Where the note is, of containers with this folder of ours.
-fn place(folder: &Path) -> PathBuf {
-    beside(folder, "-root")
+/// What there was to clear up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// Containers that were ended.
+    pub containers: usize,
+    /// Whether work tree and home were given back.
+    pub folders: bool,
 }
 
 impl Container {
-    /// Whether there is something for [`Container::reclaim`] to do. A word about folders that somebody has removed by
-    /// now is forgotten.
-    pub fn is_to_reclaim(config: &ContainerConfig) -> bool {
-        let note = place(&config.folder);
-        let there = note.exists() && folders(config).next().is_some();
-        if !there {
-            // there may be none
-            drop(std::fs::remove_file(&note));
-        }
-        there
+    /// Whether a host that works, or was killed, has left [`Container::reclaim`] something to do. `folder` is that of
+    /// a configuration.
+    pub fn is_left(folder: &Path) -> bool {
+        let notes = Notes::beside(folder);
+        notes.is_made() || notes.is_root()
     }
 
-    /// Gives work tree and home back to their owner, if a host was killed while commands were root in them, and says
-    /// whether that was so. [`Container::start`] does so by itself; whoever wants to read or remove them without a
-    /// container calls this first. A folder that is not there any more is left out. Of the configuration only folders,
-    /// labels and init count.
+    /// Whether work tree and home are those of commands that are, or were, root. Nobody but they and
+    /// [`Container::reclaim`] is to touch them then. `folder` is that of a configuration.
+    pub fn is_roots(folder: &Path) -> bool {
+        Notes::beside(folder).is_root()
+    }
+
+    /// Forgets that commands were root where somebody has removed both folders by now. For whom nobody else works on
+    /// the task.
     ///
     /// # Errors
-    /// If it could not be done; the folders are then not to be touched.
-    pub async fn reclaim(engine: &Engine, config: &ContainerConfig) -> Result<bool, ContainerError> {
+    /// If the word about it cannot be removed.
+    pub fn forget_gone(config: &ContainerConfig) -> io::Result<()> {
+        match folders(config).next() {
+            Some(_) => Ok(()),
+            None => Notes::beside(&config.folder).give_up_root(),
+        }
+    }
+
+    /// Ends the containers that a host left that was killed, and gives work tree and home back to their owner if
+    /// commands were root in them. [`Container::start`] does so by itself; whoever wants to read or remove the folders
+    /// without a container calls this first. A folder that is not there any more is left out. Of the configuration
+    /// only folders, labels and init count.
+    ///
+    /// # Errors
+    /// If it could not be done; folders that were root's are then not to be touched.
+    pub async fn reclaim(engine: &Engine, config: &ContainerConfig) -> Result<Reclaimed, ContainerError> {
         reclaim(engine, config).await
     }
 }
 
-/// Gives the folders back if there is a note that they are to be, and says whether there was. Containers that use them
-/// are ended first: with a host that was killed they end by themselves, only a moment later.
+/// As [`Container::reclaim`]. Containers that use the folders are ended first: with a host that was killed they end by
+/// themselves, only a moment later; services do not.
 ///
-/// Cancel-safe: the note goes last.
-pub(super) async fn reclaim(engine: &Engine, config: &ContainerConfig) -> Result<bool, ContainerError> {
-    let note = place(&config.folder);
-    let image = match File::open(&note) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        opened => {
-            let mut image = String::new();
-            opened?.take(NOTE).read_to_string(&mut image)?;
-            image
-        }
-    };
+/// Cancel-safe: the notes go last.
+pub(super) async fn reclaim(engine: &Engine, config: &ContainerConfig) -> Result<Reclaimed, ContainerError> {
+    let notes = Notes::beside(&config.folder);
+    let mut done = Reclaimed::default();
+    let root = notes.root_image()?;
+    if root.is_none() && !notes.is_made() {
+        return Ok(done);
+    }
+    // from before the question: what comes after it has no answer
+    let is_settled = !notes.is_made() || notes.is_settled();
     let labels = [(TASK_LABEL, &config.task), (OWNER_LABEL, &config.owner)];
     let labels = labels.map(|(name, value)| format!("{name}={value}"));
     let others = engine.containers(labels.into()).await?;
     for id in others.into_iter().filter_map(|other| other.id) {
-        super::remove(&engine.api, &id).await;
+        super::remove(&engine.api, &id).await.map_err(|reason| ContainerError::Step {
+            step: "remove a container of a host that was killed",
+            reason,
+        })?;
+        done.containers += 1;
     }
-    let folders: Vec<_> = folders(config).collect();
-    if !folders.is_empty() {
-        // init needs nothing of an image, and the one that is noted may have gone
-        let is_there = !image.is_empty() && engine.has_image(&image).await?;
-        let image = if is_there { image } else { engine.blank(&config.owner).await? };
-        give_back(engine, config, image, &folders).await?;
+    if let Some(image) = root {
+        let folders: Vec<_> = folders(config).collect();
+        if !folders.is_empty() {
+            notes.make()?;
+            // init needs nothing of an image, and the one that is noted may have gone
+            let is_there = !image.is_empty() && engine.has_image(&image).await?;
+            let image = if is_there { image } else { engine.blank(&config.owner).await? };
+            give_back(engine, config, image, &folders).await?;
+            done.folders = true;
+        }
+        notes.give_up_root()?;
     }
-    std::fs::remove_file(&note)?;
-    Ok(true)
+    if is_settled {
+        notes.unmake()?;
+    }
+    Ok(done)
 }
 
 /// Those that are there, with where they are inside.
@@ -104,12 +122,6 @@ fn folders(config: &ContainerConfig) -> impl Iterator<Item = (&Path, &'static st
     let folders = [(config.work_tree.as_path(), WORKSPACE), (config.home.as_path(), HOME)];
     let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
     folders.into_iter().filter(move |(path, _)| is_folder(path))
-}
-
-fn beside(folder: &Path, ending: &str) -> PathBuf {
-    let mut name = folder.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 /// `folders` come with where they are inside.
@@ -139,7 +151,7 @@ async fn give_back(
         Ok(None) => Err(failed("the engine lost the container".to_owned())),
         Err(_) => Err(failed(format!("it takes longer than {} s", TIMEOUT.as_secs()))),
     };
-    super::remove(&engine.api, &id).await;
+    super::remove(&engine.api, &id).await.map_err(failed)?;
     made.keep();
     outcome
 }

@@ -9,7 +9,6 @@ use std::io::{self, Read};
 use bollard::models::ChangeType;
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
-use sortie_core::text::one_line;
 use tokio::sync::mpsc;
 
 use super::Container;
@@ -27,11 +26,12 @@ const PIECES: usize = 16;
 
 impl Container {
     /// The paths of files, folders and links in the container's own changes that hold one of `needles` themselves, or
-    /// whose bytes, extended attributes or link target do; at most 20, safe to show. Work tree, home and `/tmp` are not among them.
+    /// whose bytes, extended attributes or link target do; at most 20, whole. Work tree, home and `/tmp` are not among
+    /// them.
     ///
     /// # Errors
     /// If the engine does not give them, or there is more than can be looked through: nobody knows then what they
-    /// hold.
+    /// hold. As of the paths, whoever shows it is to mask what of a needle or of a terminal's language is in it.
     pub async fn search_root(&self, needles: &[Vec<u8>]) -> Result<Vec<String>, ContainerError> {
         const STEP: &str = "give what the container changed";
         let changes = self.engine.api.container_changes(&self.id).await;
@@ -90,7 +90,7 @@ fn search(
         })?;
         holds |= needles.are_read_from(&mut entry)?;
         if holds && found.len() < TOLD {
-            found.push(one_line(&shown, 500));
+            found.push(shown);
         }
     }
     Ok(found)
@@ -186,6 +186,15 @@ mod tests {
         let cut = &archive[..archive.len() - 1500];
         assert!(search(cut, &changed, &needles, 1000).is_err(), "nobody knows what is missing");
         assert!(search(archive.as_slice(), &changed, &needles, 10).is_err(), "nor what is too much");
+    }
+
+    #[test]
+    fn a_path_is_told_whole_for_whoever_has_to_mask_it() {
+        let path = format!("{}/a\u{1b}[1m\nneedle", "x".repeat(490));
+        let archive = archive(&[(path.as_bytes(), b"hay")]);
+        let path = format!("/{path}");
+        let found = search(archive.as_slice(), &changed(&[&path]), &[b"needle".to_vec()], 1000);
+        assert_eq!(found.expect("it is whole"), [path]);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! They share the workspace's network namespace and nothing else of it, so what they listen on is at 127.0.0.1 for the
 //! commands and nobody else, and their way out is the workspace's: none but the proxy. They are what their image says,
-//! root in it included, with few capabilities. Unlike the workspace they do not end with their host: a host that was
-//! killed leaves them to the next [`Engine::sweep`]. One that writes too much to the engine's disk is ended, as soon as
-//! it is seen, and its volumes go with it.
+//! root in it included, with few capabilities. Unlike the workspace they do not end with their host: one that was killed
+//! leaves them to [`Container::reclaim`](super::Container::reclaim), and a note that there are some. One that writes too
+//! much to the engine's disk is ended, as soon as it is seen, and its volumes go with it.
 
 mod health;
 mod shape;
@@ -43,7 +43,7 @@ pub(super) struct Services {
 #[derive(Debug)]
 struct Running {
     made: Made,
-    _watch: AbortOnDropHandle<()>,
+    watch: AbortOnDropHandle<()>,
 }
 
 impl Services {
@@ -60,10 +60,12 @@ impl Services {
         Ok(Self { running, api: engine.api.clone() })
     }
 
-    /// Ends and removes them.
-    pub(super) async fn stop(&self) {
+    /// Ends and removes them, all, and says why one may be there still.
+    pub(super) async fn stop(&self) -> Result<(), String> {
+        // that these end is no news
+        self.running.iter().for_each(|running| running.watch.abort());
         let ids = self.running.iter().filter_map(|running| running.made.id());
-        join_all(ids.map(|id| remove(&self.api, id))).await;
+        join_all(ids.map(|id| remove(&self.api, id))).await.into_iter().collect()
     }
 }
 
@@ -119,14 +121,25 @@ async fn start(
         return Err(failed(service, reason, last_lines(&engine.api, &id).await));
     }
     let watch = watch(engine.clone(), id, written, service.name.clone(), config.tell.clone());
-    Ok(Running { made, _watch: AbortOnDropHandle::new(tokio::spawn(watch)) })
+    Ok(Running { made, watch: AbortOnDropHandle::new(tokio::spawn(watch)) })
 }
 
-/// Removes a service that has written too much.
+/// Removes a service that has written too much, and tells of it, or of one that ends by itself.
 async fn watch(engine: Engine, id: String, mut written: Written, name: String, tell: Tell) {
-    let reached = written.reached(&engine, &id).await;
-    remove(&engine.api, &id).await;
-    tell.say(format!("the service `{name}` reached the limit {reached} of the disk, and was ended"));
+    tokio::select! {
+        reached = written.reached(&engine, &id) => {
+            // what stays is ended with the workspace
+            drop(remove(&engine.api, &id).await);
+            tell.say(format!("the service `{name}` reached the limit {reached} of the disk, and was ended"));
+        }
+        ended = health::ended(&engine.api, &id) => {
+            // none if somebody removed it
+            let Some(reason) = ended else { return };
+            let log = last_lines(&engine.api, &id).await;
+            let error = ContainerError::Service { name, reason, log };
+            tell.say(format!("{error}; it is not started again"));
+        }
+    }
 }
 
 fn failed(service: &Service, reason: String, log: Vec<String>) -> ContainerError {

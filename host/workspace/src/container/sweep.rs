@@ -28,7 +28,8 @@ impl Engine {
     ) -> Result<usize, EngineError> {
         let abandoned = self.abandoned(owner, age, is_alive).await?;
         for id in &abandoned {
-            super::remove(&self.api, id).await;
+            // what stays is found again
+            drop(super::removal::remove_soon(&self.api, id).await);
         }
         Ok(abandoned.len())
     }

@@ -4,7 +4,7 @@
 //! It needs few descriptors, however deep they lie, and no memory for names. It is off by what happens meanwhile, no
 //! more: where folders are moved so that it loses its way, it begins anew.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -124,7 +124,8 @@ impl<'a> Usage<'a> {
             .filter_map(|folder| fs::symlink_metadata(folder).ok())
             .map(|stat| stat.dev())
             .collect();
-        let descriptors = beneath(root).into_iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")));
+        let beneath = processes::beneath(&processes::all(), root);
+        let descriptors = beneath.into_iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")));
         for descriptor in descriptors.flatten().flatten().take(OPEN_MAX) {
             if self.is_over() {
                 return;
@@ -140,19 +141,6 @@ impl<'a> Usage<'a> {
 
 fn blocks(stat: &Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)
-}
-
-/// The processes that hang on `root`, and itself.
-fn beneath(root: i32) -> Vec<i32> {
-    let parents: HashMap<i32, i32> =
-        processes::all().into_iter().map(|process| (process.pid, process.parent)).collect();
-    let leads = |pid: i32| {
-        // bounded, in case the list shows a ring
-        std::iter::successors(Some(pid), |pid| parents.get(pid).copied())
-            .take(parents.len())
-            .any(|pid| pid == root)
-    };
-    parents.keys().copied().filter(|pid| leads(*pid)).collect()
 }
 
 #[cfg(test)]

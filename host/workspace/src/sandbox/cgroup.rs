@@ -29,6 +29,9 @@ const PERIOD: u64 = 100_000;
 /// What our cgroups' names begin with; the host's process id and a number follow.
 const PREFIX: &str = "sortie-";
 
+/// How many names may be somebody else's.
+const NAMES: u32 = 1000;
+
 /// The cgroups of one sandbox: one for all controllers, or one for each. Dropping it removes them, which wants
 /// their processes to be gone, and blocks until the kernel has noticed.
 #[derive(Debug)]
@@ -48,19 +51,27 @@ impl Cgroup {
     pub(super) fn create(limits: &Limits) -> Result<Self, String> {
         let hierarchies = Hierarchies::read()?;
         Self::sweep(&hierarchies.parents);
-        let name = {
-            static COUNT: AtomicU32 = AtomicU32::new(0);
-            format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
-        };
-        let mut cgroup =
-            Self { directories: Vec::new(), locks: Vec::new(), cpus: false, counters: Arc::default() };
-        cgroup.fill(&hierarchies, &name, limits).map_err(|error| {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        Self::create_in(&hierarchies, &COUNT, limits).map_err(|error| {
             format!(
                 "its cgroups cannot be written ({error}); `{} sortie …` gives some",
                 Cgroups::delegation()
             )
-        })?;
-        Ok(cgroup)
+        })
+    }
+
+    /// Makes them by the first name that is free: a host in another process namespace may have our number.
+    fn create_in(hierarchies: &Hierarchies, count: &AtomicU32, limits: &Limits) -> io::Result<Self> {
+        let mut names = 0;
+        loop {
+            let name = format!("{PREFIX}{}-{}", std::process::id(), count.fetch_add(1, Ordering::Relaxed));
+            let mut cgroup =
+                Self { directories: Vec::new(), locks: Vec::new(), cpus: false, counters: Arc::default() };
+            match cgroup.fill(hierarchies, &name, limits) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && names < NAMES => names += 1,
+                filled => return filled.map(|()| cgroup),
+            }
+        }
     }
 
     /// Ends and removes what hosts left that were killed before they could, and returns how many cgroups that were.
@@ -106,25 +117,22 @@ impl Cgroup {
 
     fn make(&mut self, parent: &Path, name: &str) -> io::Result<PathBuf> {
         let directory = parent.join(name);
-        self.directories.push(directory.clone());
-        loop {
-            match fs::create_dir(&directory) {
-                Ok(()) => {}
-                // Left by a process of our number that was killed; it is empty, or it would not be left.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-            // A sweep of somebody who does not see our processes may come between the two: then it is gone.
-            match File::open(&directory).and_then(|opened| Lock::of_new(opened, &directory)) {
-                Ok(Some(lock)) => {
-                    self.locks.push(lock);
-                    return Ok(directory);
-                }
-                Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+        match fs::create_dir(&directory) {
+            Ok(()) => {}
+            // Left by a process of our number that was killed; it is empty, or it would not be left.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
         }
+        let lock = match File::open(&directory) {
+            Ok(file) => Lock::of_new(file, &directory)?,
+            // A sweep of a host that does not see us took it for left over.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        // One that somebody holds is not ours: who removes it kills what is in it.
+        self.locks.push(lock.ok_or(io::ErrorKind::WouldBlock)?);
+        self.directories.push(directory.clone());
+        Ok(directory)
     }
 
     /// How often its limits were reached.
@@ -343,6 +351,20 @@ mod tests {
     fn version_2_without_processor_time_says_so() {
         let (parent, _) = fake(&["memory.swap.max"]);
         assert!(!fill(parent.path(), &Limits { cpus: Some(1.0), ..Limits::default() }).limits_cpus());
+    }
+
+    #[test]
+    fn a_cgroup_of_another_host_that_has_our_number_is_neither_taken_nor_ended() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let hierarchies =
+            Hierarchies { version: Version::Two, parents: vec![parent.path().to_owned()], cpus: false };
+        let make = || Cgroup::create_in(&hierarchies, &AtomicU32::new(0), &Limits::default());
+        let theirs = make().expect("it can be made");
+        fs::write(theirs.directories[0].join("cgroup.kill"), "").expect("written");
+        let ours = make().expect("it can be made");
+        assert!(ours.directories[0].ends_with(format!("{PREFIX}{}-1", std::process::id())));
+        drop(ours);
+        assert_eq!(fs::read_to_string(theirs.directories[0].join("cgroup.kill")).expect("it is there"), "");
     }
 
     #[test]

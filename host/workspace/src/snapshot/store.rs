@@ -13,18 +13,15 @@ use sortie_core::digest::Digest;
 use sortie_lock::{Hold, Lock};
 use sortie_policy::ports::Forked;
 
+use super::half::{Unfinished, is_unfinished, remove_unlocked};
 use super::listing::GIT;
 use super::{About, Listed, Listing, SnapshotError, SnapshotRules, failed};
 use crate::copy::{How, Take, copy_into};
-use crate::remove::remove_tree;
 use crate::spread::spread;
 use crate::traverse::{Found, Kind};
 
 /// Files, folders and links of a snapshot.
 const ENTRIES_MAX: u64 = 2_000_000;
-
-/// What begins the name of one that is being written.
-const UNFINISHED: &str = ".tmp";
 
 /// The snapshots of a state folder.
 #[derive(Clone, Debug)]
@@ -126,12 +123,7 @@ impl Snapshots {
     fn unfinished(&self) -> io::Result<Unfinished> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         spread(&self.folder);
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let path = self.folder.join(format!("{UNFINISHED}{:016x}", u64::from_ne_bytes(random)));
-        DirBuilder::new().mode(0o700).create(&path)?;
-        let lock = Lock::new(File::create(path.join("used"))?, Hold::Exclusive)?;
-        Ok(Unfinished { path, _lock: lock })
+        Unfinished::within(&self.folder)
     }
 
     /// All that are whole, in no order.
@@ -158,7 +150,8 @@ impl Snapshots {
             .filter(|one| {
                 total = total.saturating_add(one.about.bytes).saturating_add(one.about.image_bytes);
                 let unused = now.duration_since(one.used).unwrap_or_default();
-                total > rules.total || unused > rules.unused
+                // with no room, one without a byte has none either
+                rules.total == 0 || total > rules.total || unused > rules.unused
             })
             .collect();
         going.reverse();
@@ -236,63 +229,8 @@ impl Snapshot {
     }
 }
 
-/// One that is being written. Removed when dropped.
-struct Unfinished {
-    path: PathBuf,
-    _lock: Lock,
-}
-
-impl Unfinished {
-    /// False if there is one already.
-    fn finish(mut self, path: &Path, about: &About) -> io::Result<bool> {
-        let text = serde_json::to_vec(about).map_err(io::Error::other)?;
-        fs::write(self.path.join("about.json"), text)?;
-        match fs::rename(&self.path, path) {
-            // another task was faster, and made the same
-            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {
-                Ok(false)
-            }
-            renamed => {
-                renamed?;
-                self.path = PathBuf::new();
-                Ok(true)
-            }
-        }
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
-            // what stays goes with the next sweep
-            drop(remove_tree(&self.path));
-        }
-    }
-}
-
-fn is_unfinished(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()))
-}
-
 fn about(path: &Path) -> Option<About> {
     serde_json::from_slice(&fs::read(path.join("about.json")).ok()?).ok()
-}
-
-/// Removes a snapshot that nobody holds.
-fn remove_unlocked(path: &Path) -> bool {
-    let _lock = match Lock::open(&path.join("used"), Hold::Exclusive) {
-        Ok(lock) => lock,
-        // it was never locked, or is half gone
-        Err(error) if error.kind() == ErrorKind::NotFound && path.is_dir() => {
-            return remove_tree(path).is_ok();
-        }
-        Err(_) => return false,
-    };
-    // first what makes it one, so that nobody takes up the half of it
-    match fs::remove_file(path.join("about.json")) {
-        Err(error) if error.kind() != ErrorKind::NotFound => false,
-        _ => remove_tree(path).is_ok(),
-    }
 }
 
 #[cfg(test)]
@@ -448,6 +386,29 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_being_begun_while_others_sweep_is_whole() {
+        let ground = Ground::new();
+        let (over, snapshots) = (std::sync::atomic::AtomicBool::new(false), &ground.snapshots);
+        std::thread::scope(|scope| {
+            let sweeps = || {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    snapshots.sweep();
+                }
+            };
+            (0..2).for_each(|_| drop(scope.spawn(sweeps)));
+            let begun = (0..3000).try_for_each(|_| {
+                let unfinished = snapshots.unfinished()?;
+                DirBuilder::new().create(unfinished.path.join("work"))?;
+                fs::write(unfinished.path.join("work/x"), "x")?;
+                fs::metadata(unfinished.path.join("used")).map(drop)
+            });
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            begun.expect("nobody takes it for left over");
+        });
+        assert_eq!(ground.names(), 0);
+    }
+
+    #[test]
     fn a_snapshot_that_is_being_taken_up_stays_and_the_longest_unused_goes_first() {
         let ground = Ground::new();
         let before = ground.listing();
@@ -471,6 +432,10 @@ mod tests {
         assert_eq!(going(rules(250, 1000)), [key("a")]);
         assert_eq!(going(rules(1000, 11)), [key("a"), key("b")], "each holds 6 bytes");
         assert_eq!(going(rules(1000, 1000)), Vec::<String>::new());
+        let about = serde_json::to_vec(&about_of("r", "e", "sandbox")).expect("is JSON");
+        fs::write(ground.path("snapshots").join(key("c")).join("about.json"), about).expect("is written");
+        assert_eq!(going(rules(1000, 5)), [key("a"), key("b")], "the last holds no byte");
+        assert_eq!(going(rules(1000, 0)), [key("a"), key("b"), key("c")]);
         let used = ground.path("snapshots").join(key("a")).join("used");
         let removing = Lock::open(&used, Hold::Exclusive).expect("nobody holds it");
         let (snapshots, a) = (ground.snapshots.clone(), Digest::of(b"a"));

@@ -352,3 +352,19 @@ async fn an_image_without_files_is_made_once() {
     container.client().listen(3128).await.expect("it listens");
     container.stop().await;
 }
+
+#[tokio::test]
+async fn the_time_of_a_build_counts_from_what_it_pulls() {
+    let Some(image) = image() else { return };
+    let place = Place::new("pulls");
+    let mut network = Network::start(&place, &image, &[]).await;
+    // it is called, and never answers
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let registry = silent.local_addr().expect("it has one").to_string();
+    network.registries = ImageRegistries::try_from(vec![registry.clone()]).expect("it is one");
+    written(&place, "Dockerfile", &format!("FROM {registry}/there:1\n"));
+    let error = network.build_within(&place, &dockerfile(), Duration::from_secs(1)).await;
+    let error = error.expect_err("nobody answers").to_string();
+    assert!(error.contains("it takes longer than 1 s"), "{error}");
+    network.container.stop().await;
+}

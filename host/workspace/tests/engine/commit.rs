@@ -119,3 +119,29 @@ async fn images_of_set_ups_are_listed_for_their_owner_and_removed() {
         .to_string();
     assert!(gone.contains(&id), "{gone}");
 }
+
+#[tokio::test]
+async fn the_name_that_somebody_gave_an_image_of_ours_is_not_removed_with_it() {
+    let Some(image) = image() else { return };
+    let place = Place::new("named");
+    let engine = engine().await;
+    let set_up = start(ContainerConfig { root: false, ..place.set_up(&image) }).await;
+    let name = format!("sortie-test-snapshot:named-{}", std::process::id());
+    let id = set_up.commit(&name, 1 << 20).await.expect("it is kept");
+    set_up.finish().await.expect("it ends");
+    // which comes before ours in any order
+    let theirs = format!("a-name-of-the-users:{}", std::process::id());
+    docker(&["tag", &id, &theirs]);
+    let listed = async || engine.snapshots(&place.owner).await.expect("it answers");
+    assert_eq!(listed().await.first().map(|one| one.name.clone()), Some(name.clone()));
+    engine.remove_image(&id).await.expect("our name goes");
+    assert!(!engine.has_image(&name).await.expect("it answers"));
+    assert!(engine.has_image(&theirs).await.expect("it answers"), "it is the user's by now");
+    assert_eq!(listed().await, []);
+    engine.remove_image(&id).await.expect("there is nothing of ours");
+    assert!(engine.has_image(&theirs).await.expect("it answers"));
+    docker(&["tag", &id, &name]);
+    engine.remove_image(&name).await.expect("it goes by name");
+    docker(&["rmi", &theirs]);
+    assert!(!engine.has_image(&id).await.expect("it answers"));
+}

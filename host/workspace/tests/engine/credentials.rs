@@ -1,14 +1,13 @@
 //! Pulling from a registry that asks who one is.
 
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::mpsc::channel;
 
 use sortie_workspace::container::NamedBy;
 
 use crate::registry::Registry;
-use crate::support::{docker, engine, image};
+use crate::support::{docker, engine, image, program};
 
 /// A password whose form in a header has letters that the usual alphabet spells otherwise.
 const PASSWORD: &str = "p~?>~?>~?>word";
@@ -68,8 +67,7 @@ fn a_private_image_is_pulled_with_what_the_engines_client_has_and_nothing_shows_
         "#!/bin/sh\nread registry\ntest \"$1 $registry\" = \"get {address}\" || {{ echo 'credentials not found in native keychain'; exit 1; }}\n\
          echo '{{\"ServerURL\":\"x\",\"Username\":\"me\",\"Secret\":\"{PASSWORD}\"}}'\n"
     );
-    std::fs::write(&helper, script).expect("written");
-    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).expect("set");
+    program(&helper, script.as_bytes());
     for settings in [
         format!(r#"{{"auths": {{"{address}": {{"auth": "{basic}"}}}}}}"#),
         format!(r#"{{"auths": {{"http://{address}/v1/": {{"auth": "{basic}"}}}}}}"#),

@@ -9,6 +9,7 @@
 mod build;
 mod commit;
 mod credentials;
+mod give_back;
 mod layer;
 #[path = "../shared/registry.rs"]
 mod registry;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sortie_core::action::Service;
 use sortie_policy::ports::Exit;
-use sortie_workspace::container::{Container, ContainerConfig, ContainerError, NamedBy};
+use sortie_workspace::container::{Container, ContainerConfig, ContainerError, NamedBy, Tell};
 
 use crate::support::{LONG, Place, docker, engine, eventually, image, sh, start, succeeds};
 
@@ -147,20 +147,48 @@ async fn a_service_that_dies_is_named_with_its_last_lines_and_nothing_stays() {
 }
 
 #[tokio::test]
+async fn a_service_that_ends_while_the_workspace_runs_is_told_of_and_one_that_ends_with_it_is_not() {
+    let Some(image) = image() else { return };
+    let place = Place::new("ends");
+    let mut db = server("db", &image, 8080);
+    let script = "python3 -m http.server 8080 & while sleep 0.1; do [ ! -e /tmp/end ] || break; done; echo no room; exit 3";
+    db.command = ["sh", "-c", script].map(str::to_owned).into();
+    db.health = Some("true".to_owned());
+    let (said, heard) = std::sync::mpsc::channel();
+    let tell = Tell::new(move |text| drop(said.send(text)));
+    let both = vec![db, server("web", &image, 8081)];
+    let container = start(ContainerConfig { tell, ..with(&place, &image, both) }).await;
+    let named = |id: &String| docker(&["exec", id, "sh", "-c", "ls /srv/www || touch /tmp/end"]);
+    services(&place).iter().for_each(|id| drop(named(id)));
+    let mut told = String::new();
+    eventually("it is told", async || {
+        told = heard.try_recv().unwrap_or_default();
+        !told.is_empty()
+    })
+    .await;
+    assert!(told.starts_with("the service `db` ended with status 3") && told.contains("no room"), "{told}");
+    container.stop().await;
+    assert_eq!(heard.try_recv().ok(), None);
+}
+
+#[tokio::test]
 async fn a_service_that_is_never_ready_is_given_up_after_its_time() {
     let Some(image) = image() else { return };
     let place = Place::new("never");
-    let never = |health: &str| Service {
+    let never = |health: &str, seconds| Service {
         command: ["sh", "-c", "echo waiting; sleep 600"].map(str::to_owned).into(),
         health: Some(health.to_owned()),
-        health_seconds: Some(2),
+        health_seconds: Some(seconds),
         ..server("db", &image, 8080)
     };
-    for (health, word) in
-        [("echo not yet; exit 7", "`echo not yet; exit 7` ended with status 7 not yet"), ("sleep 600", "")]
-    {
-        let error = error(with(&place, &image, vec![never(health)])).await.to_string();
-        assert!(error.contains("the service `db` is not ready after 2 s") && error.contains(word), "{error}");
+    // the one long enough for an answer of a busy engine
+    for (health, seconds, word) in [
+        ("echo not yet; exit 7", 15, "`echo not yet; exit 7` ended with status 7 not yet"),
+        ("sleep 600", 3, ""),
+    ] {
+        let error = error(with(&place, &image, vec![never(health, seconds)])).await.to_string();
+        let named = format!("the service `db` is not ready after {seconds} s");
+        assert!(error.contains(&named) && error.contains(word), "{error}");
         assert!(error.contains("it said last:\n  waiting"), "{error}");
         eventually("all are gone", async || place.listed(&["ps", "--all"]).is_empty()).await;
     }
@@ -179,16 +207,17 @@ async fn an_images_own_check_of_health_counts_where_the_service_names_none() {
     let service = |script: &str| Service {
         command: ["sh", "-c", script].map(str::to_owned).into(),
         health: None,
-        health_seconds: Some(20),
+        health_seconds: Some(120),
         ..server("db", &checked, 8080)
     };
     let late = start(with(&place, &image, vec![service("sleep 1; touch /ready; exec sleep 600")])).await;
     let id = services(&place).pop().expect("it is there");
     assert_eq!(docker(&["inspect", "--format", "{{.State.Health.Status}}", &id]), "healthy");
     late.stop().await;
-    let never = Service { health_seconds: Some(4), ..service("sleep 600") };
+    // long enough for a first answer of a busy engine
+    let never = Service { health_seconds: Some(20), ..service("sleep 600") };
     let error = error(with(&place, &image, vec![never])).await.to_string();
-    assert!(error.contains("not ready after 4 s: not ready"), "{error}");
+    assert!(error.contains("not ready after 20 s: not ready"), "{error}");
 }
 
 #[tokio::test]

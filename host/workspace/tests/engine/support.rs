@@ -8,7 +8,7 @@ use sortie_policy::ports::Exit;
 use sortie_workspace::client::Stdin;
 use sortie_workspace::container::{Container, ContainerConfig, Engine};
 
-pub(crate) use crate::running::{LONG, Outcome, eventually, give_away, outcome};
+pub(crate) use crate::running::{LONG, Outcome, eventually, give_away, outcome, program};
 
 pub(crate) extern "C" fn serve_if_asked() {
     let first = std::env::args().nth(1);

@@ -80,8 +80,11 @@ pub(crate) async fn echo() -> SocketAddr {
     address
 }
 
-/// A port on loopback where nothing listens.
+/// A port on loopback where nothing listens. It stays taken, so that no other test is given it.
 pub(crate) async fn nobody() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
-    listener.local_addr().expect("it is bound")
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback has ports");
+    let address = socket.local_addr().expect("it is bound");
+    std::mem::forget(socket);
+    address
 }

@@ -5,6 +5,7 @@
 use std::ffi::c_long;
 use std::io;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, setpgid, setsid};
 
 /// Stops at each signal and at its end until who traces it has looked.
@@ -54,14 +55,22 @@ fn fork(child: impl FnOnce()) -> io::Result<Pid> {
     Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(io::Error::last_os_error)
 }
 
-/// Goes over to another process group: who kills its own does not reach it.
+/// Tries to go over to another process group, where who kills its own would not reach it. What it starts does so.
 fn leave_group() -> io::Result<()> {
     let other = fork(|| {
         let _ = setpgid(None, None);
     })?;
     // whichever of the two comes first
     let _ = setpgid(Some(other), Some(other));
-    setpgid(None, Some(other))?;
+    fork(move || setpgid(None, Some(other)).expect("it leads nobody"))?;
+    fork(|| setsid().map(drop).expect("it leads nobody"))?;
+    for led in [setpgid(None, Some(other)), setpgid(None, None), setsid().map(drop)] {
+        match led {
+            // who leads a session leads its group already
+            Err(Errno::PERM) => {}
+            other => panic!("{other:?}"),
+        }
+    }
     up();
     pause();
 }

@@ -323,10 +323,11 @@ async fn output_that_waits_to_be_read_is_no_silence() {
 #[tokio::test]
 async fn time_and_output_are_named_with_their_values() {
     let ports = Ports::open(CommandLimits::default()).await;
-    let exec = Exec { timeout_ms: Some(70), max_output: Some(3), ..shell("echo words; sleep 1000") };
+    // long enough for the words to come before it
+    let exec = Exec { timeout_ms: Some(3000), max_output: Some(3), ..shell("echo words; sleep 1000") };
     let ended = end(&mut ports.spawn(exec).await.expect("it starts")).await;
     let reached = |limit, value| LimitReached { limit, value };
-    assert_eq!(ended.limits, [reached(CommandLimit::Timeout, 70), reached(CommandLimit::Output, 3)]);
+    assert_eq!(ended.limits, [reached(CommandLimit::Timeout, 3000), reached(CommandLimit::Output, 3)]);
     assert_eq!((ended.exit, ended.dropped), (Exit::TimedOut, 3));
 }
 

@@ -131,7 +131,7 @@ async fn commands_over(clock: &Clock, jumped: fn(SystemTime) -> SystemTime) {
     let (began, mut late) = (Instant::now(), ports.spawn(late).await.expect("it starts"));
     assert_eq!(end(&mut late).await.1.exit, Exit::TimedOut);
     assert!(began.elapsed() >= Duration::from_millis(SOON));
-    ports.inside.sandbox.stop().await;
+    ports.inside.sandbox.stop().await.expect("it ends");
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ async fn a_command_gives_its_output_and_its_code() {
     let expected =
         Outcome { exit: Exit::Code(7), stdout: "out\n".into(), stderr: "err\n".into(), dropped: 0 };
     assert_eq!(outcome, expected);
-    inside.sandbox.stop().await;
+    inside.sandbox.stop().await.expect("it ends");
 }
 
 #[tokio::test]

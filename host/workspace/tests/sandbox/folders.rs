@@ -8,7 +8,7 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_chang
 use sortie_policy::ports::Exit;
 use sortie_workspace::sandbox::{Owner, Sandbox, SandboxError, Toolchains};
 
-use crate::support::{Box, Folders, give_away};
+use crate::support::{Box, Folders, give_away, program};
 
 #[tokio::test]
 async fn what_commands_write_is_theirs_on_the_host() {
@@ -170,7 +170,7 @@ async fn rustup_gets_a_home_that_it_can_write_to() {
     let script = "cat $RUSTUP_HOME/toolchains/t/bin/rustc $RUSTUP_HOME/settings.toml && echo own >> $RUSTUP_HOME/settings.toml";
     assert_eq!(inside.sh(script).await.stdout, "compilersettings");
     assert_ne!(inside.sh("echo x > $RUSTUP_HOME/toolchains/t/bin/rustc").await.exit, Exit::Code(0));
-    inside.sandbox.stop().await;
+    inside.sandbox.stop().await.expect("it ends");
     // What the commands have made of it stays, and another start does not mind.
     let again = Box::with(inside.folders, config).await;
     assert_eq!(again.sh("cat $RUSTUP_HOME/settings.toml").await.stdout, "settingsown\n");
@@ -222,7 +222,7 @@ fn what_is_put_over_files_inside_does_not_cover_the_hosts() {
             let inside = Box::with(folders, config).await;
             assert_ne!(inside.sh("cat .env").await.exit, Exit::Code(0));
             let seen = (fs::read_to_string(inside.folders.work_tree.join(".env")), mounts());
-            inside.sandbox.stop().await;
+            inside.sandbox.stop().await.expect("it ends");
             unmount(&shared, UnmountFlags::DETACH).expect("it was mounted above");
             seen
         });
@@ -301,8 +301,7 @@ async fn a_helper_that_hangs_is_ended() {
     let folders = Folders::new();
     let (helper, outlived) = (folders.outside.path().join("helper"), folders.outside.path().join("outlived"));
     // Its child holds on to its standard error.
-    fs::write(&helper, format!("#!/bin/sh\nsleep 30\n: > {}\n", outlived.display())).expect("it is new");
-    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    program(&helper, format!("#!/bin/sh\nsleep 30\n: > {}\n", outlived.display()).as_bytes());
     let mut config = folders.config();
     config.helper = helper;
     let error = Sandbox::start(config).await.expect_err("it says nothing");

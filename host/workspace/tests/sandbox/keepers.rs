@@ -1,7 +1,10 @@
 //! What commands do to their keepers and to process 1 does not keep them from being ended, nor others from running.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use rustix::process::Pid;
+use sortie_init::processes;
 use sortie_policy::ports::{Chunk, Exit};
 use sortie_workspace::client::{Running, Stdin};
 
@@ -42,7 +45,7 @@ async fn nothing_is_left(inside: &Box) {
 }
 
 #[tokio::test]
-async fn a_command_that_left_its_process_group_is_killed_all_the_same() {
+async fn a_command_cannot_leave_its_process_group_and_what_it_started_that_has_is_killed_all_the_same() {
     let inside = Box::start().await;
     let mut running = attack(&inside, &["leave-group"]).await;
     running.kill();
@@ -94,6 +97,66 @@ async fn who_floods_its_keeper_with_word_of_deaths_ends_when_its_time_is_up() {
     assert_eq!(outcome(&mut running).await.exit, Exit::TimedOut);
     drop(running);
     nothing_is_left(&inside).await;
+}
+
+/// Whether a child of a keeper's is stopped that has not become its command yet.
+fn is_start_stopped(init: Pid) -> bool {
+    let all = processes::all();
+    let keepers: HashSet<i32> =
+        all.iter().filter(|process| process.parent == init.as_raw_pid()).map(|process| process.pid).collect();
+    // its name and its state
+    let stat = |pid: i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (name, rest) = stat.split_once(" (")?.1.rsplit_once(") ")?;
+        Some((name.to_owned(), rest.starts_with('T')))
+    };
+    all.iter().filter(|process| keepers.contains(&process.parent)).any(|process| {
+        matches!((stat(process.parent), stat(process.pid)),
+            (Some((keeper, _)), Some((name, true))) if name == keeper)
+    })
+}
+
+#[tokio::test]
+async fn who_stops_a_command_before_it_is_itself_holds_it_up_for_a_while_though_another_keeper_sits_down() {
+    let inside = Box::start().await;
+    let init = inside.numbers().await.init;
+    // its keeper has risen, and sits down when it ends
+    let mut other = inside.spawn(&inside.spec(&["/bin/sh", "-c", "read line"]), Stdin::Pipe).await;
+    let stopper = inside.spec(&[prober(), "--probe", "stop-newborn", "1"]);
+    let mut victim = inside.spec(&["true"]);
+    // for those that are stopped too late
+    victim.timeout = Duration::from_millis(100);
+    let deadline = tokio::time::Instant::now() + LONG;
+    while tokio::time::Instant::now() < deadline {
+        let mut stopper = inside.spawn(&stopper, Stdin::Pipe).await;
+        // who would take the next request: now a keeper is born for it, and is spared
+        inside.sh("kill -9 $PPID").await;
+        stopper.write(b"go\n").await.expect("it reads");
+        assert_eq!(word(&mut stopper).await, "up\n");
+        let victim = async {
+            let mut running = inside.spawn(&victim, Stdin::Null).await;
+            outcome(&mut running).await.exit
+        };
+        let stopped = eventually("the command ends or is stopped", async || is_start_stopped(init));
+        tokio::pin!(victim);
+        let is_stopped = tokio::select! {
+            () = stopped => true,
+            _ = &mut victim => false,
+        };
+        // before anything else is born
+        stopper.kill();
+        assert_eq!(outcome(&mut stopper).await.exit, Exit::Signal(9));
+        if !is_stopped {
+            continue;
+        }
+        other.write(b"\n").await.expect("it reads");
+        assert_eq!(outcome(&mut other).await.exit, Exit::Code(0));
+        assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");
+        assert_eq!(victim.await, Exit::Signal(9));
+        drop(other);
+        return nothing_is_left(&inside).await;
+    }
+    panic!("no command was stopped before it was itself");
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ async fn a_fork_bomb_stays_within_its_limit_and_can_be_ended() {
         outcome(&mut running).await.stdout.trim().parse::<u32>().is_ok_and(|count| count < 10)
     })
     .await;
-    inside.sandbox.stop().await;
+    inside.sandbox.stop().await.expect("it ends");
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn stopping_removes_the_cgroups() {
     // Other tests have sandboxes of their own: look for those that only this one can have made.
     let before = own();
     assert!(!before.is_empty());
-    inside.sandbox.stop().await;
+    inside.sandbox.stop().await.expect("it ends");
     let after = own();
     assert!(before.iter().any(|path| !after.contains(path)), "{after:?}");
     drop((helper, LONG));

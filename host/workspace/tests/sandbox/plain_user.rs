@@ -3,6 +3,8 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use crate::support::program;
+
 /// Nobody's number, and not the one that sandboxes of root use.
 const USER: u32 = 65432;
 
@@ -14,7 +16,7 @@ fn all_of_this_holds_for_a_plain_user_too() {
     let folder = tempfile::tempdir().expect("temporary folders can be made");
     let own = folder.path().join("tests");
     // The binary and its folder may lie where only root can look.
-    std::fs::copy("/proc/self/exe", &own).expect("the test binary can be copied");
+    program(&own, &std::fs::read("/proc/self/exe").expect("the test binary can be read"));
     for path in [folder.path(), &own] {
         std::os::unix::fs::chown(path, Some(USER), Some(USER)).expect("root may");
     }

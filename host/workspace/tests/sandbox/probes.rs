@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &[String]) -> ! {
         ["connect-path", path] => UnixStream::connect(path).map(drop),
         ["trace", "parent"] => trace(std::os::unix::process::parent_id()),
         ["trace", pid] => trace(pid.parse().expect("a number")),
-        ["stop-newborn"] => stop_newborn(),
+        ["stop-newborn", spared] => stop_newborn(spared.parse().expect("a number")),
         ["secure-bits"] => secure_bits(),
         ["datagram", address] => datagram(address),
         ["abstract", name] => abstract_socket(name),
@@ -259,8 +259,8 @@ pub(crate) const REFUSED: &[&str] = &[
     "mknod-block-old",
 ];
 
-/// Once a line has come, stops every process that is born from then on, as early as it can.
-fn stop_newborn() -> io::Result<()> {
+/// Once a line has come, stops every process that is born from then on but the first ones, as early as it can.
+fn stop_newborn(mut spared: u32) -> io::Result<()> {
     io::stdin().read_line(&mut String::new())?;
     let all = sortie_init::processes::all().into_iter();
     let mut last = all.map(|process| process.pid).max().expect("at least this one");
@@ -269,8 +269,14 @@ fn stop_newborn() -> io::Result<()> {
         // numbers are given out one after the other
         for pid in last + 1..last + 64 {
             let pid = rustix::process::Pid::from_raw(pid).expect("it is positive");
-            if rustix::process::kill_process(pid, rustix::process::Signal::STOP).is_ok() {
+            let born = if spared > 0 {
+                rustix::process::test_kill_process(pid)
+            } else {
+                rustix::process::kill_process(pid, rustix::process::Signal::STOP)
+            };
+            if born.is_ok() {
                 last = pid.as_raw_pid();
+                spared = spared.saturating_sub(1);
             }
         }
     }

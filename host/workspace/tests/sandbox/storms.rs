@@ -108,11 +108,15 @@ async fn a_command_that_ignores_every_signal_ends_when_its_time_is_up() {
 #[tokio::test]
 async fn what_an_orphan_writes_after_its_parent_has_ended_is_nobodys_and_does_no_harm() {
     let inside = Box::start().await;
-    let script = "(sleep 0.2; echo late; echo later >&2; touch /tmp/written) & echo early; exit 6";
+    // it writes when it is told to: by then the end has been heard, and what was in the pipes has been read
+    let script =
+        "(until [ -e /tmp/go ]; do sleep 0.01; done; echo late; echo later >&2; touch /tmp/written) &
+        echo early; exit 6";
     let mut running = inside.spawn(&inside.spec(&["/bin/sh", "-c", script]), Stdin::Null).await;
     let end = outcome(&mut running).await;
     assert_eq!((end.exit, end.stdout.as_str(), end.stderr.as_str()), (Exit::Code(6), "early\n", ""));
     // it is held, so that the orphan lives and writes, to pipes that nobody reads any more
+    assert_eq!(inside.sh("touch /tmp/go").await.exit, Exit::Code(0));
     eventually("it has written", async || inside.sh("ls /tmp/written").await.exit == Exit::Code(0)).await;
     drop(running);
     assert_eq!(inside.sh("echo alive").await.stdout, "alive\n");

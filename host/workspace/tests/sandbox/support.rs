@@ -15,7 +15,7 @@ use sortie_workspace::client::{Running, Spec, Stdin};
 use sortie_workspace::sandbox::{Sandbox, SandboxConfig};
 
 use crate::containers;
-pub(crate) use crate::running::{LONG, Outcome, eventually, give_away, outcome};
+pub(crate) use crate::running::{LONG, Outcome, eventually, give_away, outcome, program};
 
 pub(crate) extern "C" fn serve_if_asked() {
     sortie_workspace::sandbox::helper_main_if_requested();

@@ -24,6 +24,19 @@ pub(crate) fn give_away(path: &Path) {
         .expect("root may, and others keep theirs");
 }
 
+/// Makes a program of bytes, by a process of its own: one of ours that was just forked off by another test would hold
+/// the file open to be written, and nobody can run such a file.
+pub(crate) fn program(path: &Path, bytes: &[u8]) {
+    let mut writer = std::process::Command::new("sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("a shell is there");
+    let written = std::io::Write::write_all(&mut writer.stdin.take().expect("it is piped"), bytes);
+    assert!(writer.wait().expect("it ends").success() && written.is_ok(), "{} is written", path.display());
+}
+
 /// What a command did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {

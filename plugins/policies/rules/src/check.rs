@@ -48,7 +48,7 @@ const KEYS: [(&str, &[&str]); 14] = [
 ];
 
 /// Kinds of which no details are known here.
-const OTHER_KINDS: [&str; 2] = ["secret-use", "change-request"];
+const OTHER_KINDS: [&str; 1] = ["change-request"];
 
 /// Keys of the facts.
 const FACTS: [&str; 11] = [

@@ -5,6 +5,7 @@ use sortie_core::action::ImageBuild;
 use sortie_core::text::one_line;
 use sortie_environment::{Image, Said, check_secrets};
 use sortie_workspace::container::{Engine, NamedBy, images_of_dockerfile};
+use sortie_workspace::sandbox::{Cgroups, Reduced, SandboxError};
 
 use super::chosen::Chosen;
 use crate::args::CheckArguments;
@@ -14,6 +15,7 @@ use crate::print;
 use crate::secret;
 use crate::settings::named;
 use crate::workspaces::SANDBOX;
+use crate::workspaces::bounds::accepted;
 
 /// Bytes of a Dockerfile.
 const DOCKERFILE: usize = 1 << 20;
@@ -28,6 +30,7 @@ pub(super) async fn run(places: &Places, arguments: CheckArguments) -> anyhow::R
         if let Err(error) = chosen.choice.check_sandbox() {
             found.problem(error);
         }
+        found.processor_time(&chosen);
     } else {
         found.images(&chosen).await;
     }
@@ -73,6 +76,21 @@ impl Found {
                 self.problem(error);
             }
         }
+    }
+
+    /// The one limit that a sandbox may not be able to keep.
+    fn processor_time(&mut self, chosen: &Chosen) {
+        let wanted = chosen.settings.workspace.cpus.or(chosen.environment().limits.cpus);
+        if wanted.is_none() || accepted(&chosen.settings.workspace).has(Reduced::Cpus) {
+            return;
+        }
+        let cgroups = Cgroups::find();
+        let reason = match cgroups.usable {
+            Ok(_) if cgroups.cpus => return,
+            Ok(_) => "its cgroups have no controller for that".to_owned(),
+            Err(reason) => reason,
+        };
+        self.problem(SandboxError::Unenforceable { limit: Reduced::Cpus, reason });
     }
 
     fn secrets(&mut self, chosen: &Chosen) {

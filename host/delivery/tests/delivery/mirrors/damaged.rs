@@ -10,7 +10,7 @@ use sortie_delivery::Mirrors;
 use sortie_lock::{Hold, Lock};
 
 use super::remotes::{LARGE, Remotes, SMALL, files, noise};
-use crate::support::{Ground, Task, git, write};
+use crate::support::{Ground, Task, git, script, write};
 
 #[tokio::test]
 async fn a_damaged_mirror_is_made_again_and_no_error() {
@@ -184,10 +184,10 @@ async fn what_a_killed_git_left_among_packs_goes_with_the_next_fetch_that_writes
 async fn a_git_that_does_not_trust_the_mirrors_folder_is_done_without_them() {
     let remotes = Remotes::new();
     // for the host's end alone, and not for the remote
-    let script = fs::read_to_string(remotes.ground.path().join("ssh")).expect("is there");
+    let text = fs::read_to_string(remotes.ground.path().join("ssh")).expect("is there");
     let variable = "GIT_TEST_ASSUME_DIFFERENT_OWNER";
-    let script = script.replacen("#!/bin/sh\n", &format!("#!/bin/sh\nunset {variable}\n"), 1);
-    fs::write(remotes.ground.path().join("ssh"), script).expect("is written");
+    let text = text.replacen("#!/bin/sh\n", &format!("#!/bin/sh\nunset {variable}\n"), 1);
+    script(remotes.ground.path(), "ssh", text);
     let mut task = remotes.task();
     task.config.environment.push((variable.into(), "1".into()));
     let task = task.restarted();

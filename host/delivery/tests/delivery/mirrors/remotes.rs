@@ -1,13 +1,12 @@
 //! Remotes that count what they send.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use sortie_delivery::Mirrors;
 use sortie_policy::ports::Repository;
 
-use crate::support::{Ground, Task, write};
+use crate::support::{Ground, Task, script, write};
 
 /// Bytes that do not compress.
 pub(super) const LARGE: usize = 2 << 20;
@@ -35,13 +34,11 @@ impl Remotes {
     /// Has `ssh` serve repositories of the ground; `filter` stands behind what they send.
     pub(super) fn serve(&self, filter: &str) {
         let folder = self.ground.path().display();
-        let script = format!(
+        let text = format!(
             "#!/bin/sh\nfor last; do :; done\ncd {folder} || exit 255\n\
              eval \"git $(printf %s \"${{last#git-}}\" | sed \"s|'/|'|\")\" {filter} | tee -a sent\n"
         );
-        write(self.ground.path(), "ssh", script);
-        fs::set_permissions(self.ground.path().join("ssh"), fs::Permissions::from_mode(0o755))
-            .expect("is executable");
+        script(self.ground.path(), "ssh", text);
     }
 
     pub(super) fn home(&self) -> PathBuf {

@@ -192,6 +192,7 @@ impl Commands for Everything {
     async fn spawn(&self, permit: Permit<Exec>) -> Result<Box<dyn Process>, PortError> {
         permit.redeem(self.0.seal)?;
         self.0.note("command");
+        (self.0.ways.leaves)(&self.0.home_of_commands);
         Ok(Box::new(Nothing(true)))
     }
 
@@ -227,15 +228,19 @@ impl Workspace for Everything {
     }
 
     async fn search_root(&self, _: &[Vec<u8>]) -> Result<Vec<String>, PortError> {
-        Ok(Vec::new())
+        self.0.ways.beside.clone().map_err(|why| PortError::new(ErrorCode::Unavailable, why))
     }
 
-    async fn stop(&self) {
+    async fn stop(&self) -> Result<(), PortError> {
         self.0.note("stop");
+        if self.0.stuck.fetch_sub(1, Ordering::SeqCst) > 0 {
+            return Err(PortError::new(ErrorCode::Unavailable, "it runs on"));
+        }
         if self.0.ways.breaks {
             let database = rusqlite::Connection::open(self.0.home.path().join("journal.db")).expect("opens");
             database.execute_batch("ALTER TABLE events RENAME TO gone").expect("is renamed");
         }
+        Ok(())
     }
 }
 

@@ -11,10 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use sha2::{Digest as _, Sha256};
 use sortie_core::action::ImageBuild;
 use tar::{EntryType, Header};
+use tokio_util::sync::CancellationToken;
 
 use crate::container::shape::plain;
 use crate::traverse::{Kind, Step, traverse};
@@ -23,8 +25,11 @@ use crate::traverse::{Kind, Step, traverse};
 const BYTES: u64 = 2 << 30;
 /// Files, folders and links in it.
 const ENTRIES: u64 = 500_000;
-/// Bytes of a Dockerfile, or of a list of what is to be left out.
+/// Bytes of a Dockerfile.
 const TEXT: u64 = 1 << 20;
+/// Bytes and lines of a list of what is to be left out: each path is held against all of them.
+const LIST: u64 = 64 << 10;
+const LINES: usize = 1000;
 /// The repository's own, in the root of the work tree: no two tasks have the same there.
 const REPOSITORY: &str = ".git";
 /// What a Dockerfile from beside the context is called in it.
@@ -53,7 +58,7 @@ impl Source {
         if plain(work_tree, &file) != Some(false) {
             return Err("it is no file of the work tree".to_owned());
         }
-        let text = text(&work_tree.join(&file)).map_err(|error| error.to_string())?;
+        let text = text(&work_tree.join(&file), TEXT).map_err(|error| error.to_string())?;
         let name = file.strip_prefix(&beneath).ok().and_then(Path::to_str).unwrap_or(OUTSIDE).to_owned();
         Ok(Self { root, beneath, name, text })
     }
@@ -69,12 +74,12 @@ fn relative(path: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn text(path: &Path) -> io::Result<String> {
+fn text(path: &Path, most: u64) -> io::Result<String> {
     let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).expect("it is a flag of the kernel's");
     let file = File::options().read(true).custom_flags(no_follow).open(path)?;
     let mut text = String::new();
-    if file.take(TEXT + 1).read_to_string(&mut text)? as u64 > TEXT {
-        return Err(io::Error::other(format!("`{}` has more than {TEXT} bytes", path.display())));
+    if file.take(most + 1).read_to_string(&mut text)? as u64 > most {
+        return Err(io::Error::other(format!("`{}` has more than {most} bytes", path.display())));
     }
     Ok(text)
 }
@@ -86,9 +91,21 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// As [`Context::pack`], on a thread of its own. Cancel-safe: dropping it says `stop`, at which that thread ends.
+    pub(super) async fn pack_aside(
+        source: Source,
+        masks: Vec<PathBuf>,
+        spool: PathBuf,
+        stop: CancellationToken,
+    ) -> io::Result<Self> {
+        let _stop = stop.clone().drop_guard();
+        let packed = tokio::task::spawn_blocking(move || Self::pack(&source, &masks, &spool, &stop));
+        packed.await.map_err(io::Error::other)?
+    }
+
     /// Packs it by way of `spool`, a path of ours that is nothing again afterwards. `masks` are paths of the
-    /// work tree that nothing inside may see.
-    pub(super) fn pack(source: &Source, masks: &[PathBuf], spool: &Path) -> io::Result<Self> {
+    /// work tree that nothing inside may see. What nobody waits for any more ends at the next name or piece.
+    fn pack(source: &Source, masks: &[PathBuf], spool: &Path, stop: &CancellationToken) -> io::Result<Self> {
         // of a host that was killed between the two
         match std::fs::remove_file(spool) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -96,31 +113,52 @@ impl Context {
         }
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(spool)?;
         std::fs::remove_file(spool)?;
-        let mut archive = tar::Builder::new(Hashed { file, hash: Sha256::new(), left: BYTES });
-        append(&mut archive, source, masks)?;
+        let hashed = Hashed { file, hash: Sha256::new(), left: BYTES, stop: stop.clone() };
+        let mut archive = tar::Builder::new(hashed);
+        append(&mut archive, source, masks, stop)?;
         let Hashed { mut file, hash, .. } = archive.into_inner()?;
         file.seek(SeekFrom::Start(0))?;
         Ok(Self { archive: file, digest: hash.finalize().into() })
     }
 }
 
-fn append(archive: &mut tar::Builder<Hashed>, source: &Source, masks: &[PathBuf]) -> io::Result<()> {
+fn append(
+    archive: &mut tar::Builder<Hashed>,
+    source: &Source,
+    masks: &[PathBuf],
+    stop: &CancellationToken,
+) -> io::Result<()> {
     let left_out = left_out(&source.root)?;
+    // of each folder around, the innermost last, whether it is left out
+    let mut around = vec![false];
     let is_hidden = |path: &Path| {
         let path = source.beneath.join(path);
         path.starts_with(REPOSITORY)
             || masks.iter().any(|mask| path.starts_with(mask.strip_prefix(".").unwrap_or(mask)))
     };
     traverse(&source.root, ENTRIES, &mut |step| {
-        let Step::Found(found) = step else { return Ok(false) };
+        let Step::Found(found) = step else {
+            around.pop();
+            return Ok(false);
+        };
+        check(stop)?;
         let is_folder = found.kind == Kind::Folder;
         // its text goes in below, as it was looked at
         if found.path == Path::new(&source.name) || is_hidden(found.path) {
             return Ok(false);
         }
-        if left_out.matched_path_or_any_parents(found.path, is_folder).is_ignore() {
-            // what is left out may hold what is not
-            return Ok(left_out.num_whitelists() > 0);
+        // what no line speaks of is as the folder that it lies in
+        let is_left_out = match left_out.matched(found.path, is_folder) {
+            Match::None => around.last().is_some_and(|is_left_out| *is_left_out),
+            matched => matched.is_ignore(),
+        };
+        // what is left out may hold what is not
+        let is_entered = is_folder && (!is_left_out || left_out.num_whitelists() > 0);
+        if is_entered {
+            around.push(is_left_out);
+        }
+        if is_left_out {
+            return Ok(is_entered);
         }
         let mut header = header(found.stat.st_mode);
         match found.kind {
@@ -170,11 +208,15 @@ fn header(mode: u32) -> Header {
 fn left_out(root: &Path) -> io::Result<Gitignore> {
     let path = root.join(".dockerignore");
     let text = match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_file() => text(&path)?,
+        Ok(metadata) if metadata.is_file() => text(&path, LIST)?,
         _ => String::new(),
     };
     let mut builder = GitignoreBuilder::new("");
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    if lines.clone().count() > LINES {
+        return Err(io::Error::other(format!("its `.dockerignore` has more than {LINES} lines")));
+    }
+    for line in lines {
         let (not, pattern) = line.strip_prefix('!').map_or(("", line), |pattern| ("!", pattern.trim()));
         let pattern = pattern.trim_start_matches("./").trim_matches('/');
         if !matches!(pattern, "" | ".") {
@@ -184,15 +226,24 @@ fn left_out(root: &Path) -> io::Result<Gitignore> {
     builder.build().map_err(io::Error::other)
 }
 
+fn check(stop: &CancellationToken) -> io::Result<()> {
+    match stop.is_cancelled() {
+        true => Err(io::Error::other("nobody waits for it any more")),
+        false => Ok(()),
+    }
+}
+
 /// Counts and hashes what is written.
 struct Hashed {
     file: File,
     hash: Sha256,
     left: u64,
+    stop: CancellationToken,
 }
 
 impl Write for Hashed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        check(&self.stop)?;
         let too_large = || {
             io::Error::other(format!(
                 "its context has more than {BYTES} bytes; `.dockerignore` can leave some out"
@@ -217,7 +268,7 @@ mod tests {
         let source = Source::read(root, build).expect("it is read");
         let spool = root.join("spool");
         std::fs::write(&spool, "of a host that was killed").expect("written");
-        let context = Context::pack(&source, masks, &spool).expect("it is packed");
+        let context = Context::pack(&source, masks, &spool, &CancellationToken::new()).expect("it is packed");
         assert!(!spool.exists());
         let mut archive = tar::Archive::new(context.archive);
         let entries = archive.entries().expect("it is an archive");
@@ -309,6 +360,73 @@ mod tests {
     }
 
     #[test]
+    fn what_no_line_speaks_of_is_as_the_folder_around_it() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        for folder in ["a/b/c", "a/d/e", "f", "g/h"] {
+            std::fs::create_dir_all(root.join(folder)).expect("made");
+        }
+        for file in ["Dockerfile", "a/b/c/in", "a/b/out", "a/d/e/out", "f/in", "g/h/out"] {
+            std::fs::write(root.join(file), "FROM a").expect("written");
+        }
+        std::fs::write(root.join(".dockerignore"), "a/b\na/d\n!a/b/c\ng\n").expect("written");
+        let build = ImageBuild { dockerfile: "Dockerfile".into(), ..ImageBuild::default() };
+        assert_eq!(
+            names(root, &build, &["spool".into()]),
+            [".dockerignore", "a", "a/b/c", "a/b/c/in", "f", "f/in", "Dockerfile"]
+        );
+    }
+
+    /// A work tree with this list of what is to be left out.
+    fn listing(list: &str) -> (tempfile::TempDir, Source) {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::write(root.path().join("Dockerfile"), "FROM a").expect("written");
+        std::fs::write(root.path().join(".dockerignore"), list).expect("written");
+        let build = ImageBuild { dockerfile: "Dockerfile".into(), ..ImageBuild::default() };
+        let source = Source::read(root.path(), &build).expect("it is read");
+        (root, source)
+    }
+
+    #[test]
+    fn a_list_that_each_path_would_be_held_against_for_long_is_refused() {
+        let pack = |list: &str| {
+            let (root, source) = listing(list);
+            let packed = Context::pack(&source, &[], &root.path().join("spool"), &CancellationToken::new());
+            packed.map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(pack(&"# not one of them\n\na\n".repeat(1000)), Ok(()));
+        let error = pack(&"a\n".repeat(1001)).expect_err("it has too many");
+        assert_eq!(error, "its `.dockerignore` has more than 1000 lines");
+        let error = pack(&"a*".repeat(33_000)).expect_err("it is too long");
+        assert!(error.ends_with(".dockerignore` has more than 65536 bytes"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nobody_packs_on_for_whom_nobody_waits() {
+        let (root, source) = listing("");
+        let spool = root.path().join("spool");
+        let stop = CancellationToken::new();
+        let mut packed = Box::pin(Context::pack_aside(source, Vec::new(), spool.clone(), stop.clone()));
+        let begun = std::future::poll_fn(|context| std::task::Poll::Ready(packed.as_mut().poll(context)));
+        drop((begun.await, packed));
+        assert!(stop.is_cancelled());
+        let (_root, source) = listing("");
+        let error = Context::pack(&source, &[], &spool, &stop).map(drop).expect_err("it ends");
+        assert_eq!(error.to_string(), "nobody waits for it any more");
+        let mut hashed = Hashed {
+            file: tempfile::tempfile().expect("a file"),
+            hash: Sha256::new(),
+            left: 9,
+            stop: stop.clone(),
+        };
+        assert!(hashed.write(b"x").is_err(), "nor in the middle of a file");
+        (hashed.stop, hashed.left) = (CancellationToken::new(), 1 << 20);
+        let (_root, source) = listing("*\n");
+        let appended = append(&mut tar::Builder::new(hashed), &source, &[], &stop);
+        assert!(appended.is_err(), "nor where all of it is left out");
+    }
+
+    #[test]
     fn the_digest_is_the_files_alone() {
         let digest = |text: &str| {
             let root = tempfile::tempdir().expect("a folder");
@@ -316,7 +434,8 @@ mod tests {
             std::fs::write(root.path().join("file"), text).expect("written");
             let build = ImageBuild { dockerfile: "Dockerfile".into(), ..ImageBuild::default() };
             let source = Source::read(root.path(), &build).expect("it is read");
-            Context::pack(&source, &[], &root.path().join("spool")).expect("it is packed").digest
+            let (spool, stop) = (root.path().join("spool"), CancellationToken::new());
+            Context::pack(&source, &[], &spool, &stop).expect("it is packed").digest
         };
         assert_eq!(digest("a"), digest("a"));
         assert_ne!(digest("a"), digest("b"));

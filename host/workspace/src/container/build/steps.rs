@@ -17,7 +17,7 @@ use crate::container::written::Written;
 use crate::disk::{DiskLimits, EVERY};
 use crate::sandbox::Keeper;
 
-/// Looks in a row at which the engine may not know how many processes a step has: it begins, or ends.
+/// Looks in a row at which the engine may not know how many processes one step has: it begins, or ends.
 const UNKNOWN: u32 = 40;
 
 /// Why a build is to be ended.
@@ -38,9 +38,28 @@ impl Over {
     /// Ends the step, whose build nobody waits for any more, and says why.
     pub(super) async fn end(self, engine: &Engine) -> String {
         if let Some(step) = &self.step {
-            remove(&engine.api, step).await;
+            // it has been given up: the builder removes what stays
+            drop(remove(&engine.api, step).await);
         }
         self.why
+    }
+}
+
+/// For how many looks in a row nobody knew how many processes one step has.
+#[derive(Debug, Default)]
+struct Unknown {
+    step: String,
+    looks: u32,
+}
+
+impl Unknown {
+    /// Whether it is too often by now: of one step, as each of many short ones begins and ends.
+    fn looked(&mut self, step: String, is_known: bool) -> bool {
+        if is_known || step != self.step {
+            *self = Self { step, looks: 0 };
+        }
+        self.looks += u32::from(!is_known);
+        self.looks >= UNKNOWN
     }
 }
 
@@ -70,23 +89,25 @@ impl<'a> Steps<'a> {
             // which was accepted
             std::future::pending::<()>().await;
         }
-        let mut unknown = 0;
-        while unknown < UNKNOWN {
+        let mut unknown = Unknown::default();
+        loop {
             tokio::time::sleep(EVERY).await;
             let step = match self.current().await {
                 Ok(Some(step)) => step,
-                Ok(None) => continue,
+                Ok(None) => {
+                    unknown = Unknown::default();
+                    continue;
+                }
                 Err(why) => return Over::unseen(why),
             };
-            match self.count(&step).await {
-                Some(count) if count > most => {
-                    return Over::of(step, LimitReached { limit: CommandLimit::Processes, value: most });
-                }
-                Some(_) => unknown = 0,
-                None => unknown += 1,
+            let count = self.count(&step).await;
+            if count.is_some_and(|count| count > most) {
+                return Over::of(step, LimitReached { limit: CommandLimit::Processes, value: most });
+            }
+            if unknown.looked(step, count.is_some()) {
+                return Over::unseen("the engine does not say how many processes a step has".to_owned());
             }
         }
-        Over::unseen("the engine does not say how many processes a step has".to_owned())
     }
 
     async fn written(&self, disk: DiskLimits) -> Over {
@@ -127,5 +148,23 @@ impl<'a> Steps<'a> {
         let once = StatsOptions { stream: false, one_shot: true };
         let mut stats = std::pin::pin!(self.engine.api.stats(step, Some(once)));
         stats.next().await?.ok()?.pids_stats?.current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_step_whose_processes_nobody_knows_ends_a_build_and_many_that_begin_and_end_do_not() {
+        let mut unknown = Unknown::default();
+        for step in 0..3 * UNKNOWN {
+            let step = step.to_string();
+            assert!(!unknown.looked(step.clone(), false) && !unknown.looked(step, false));
+        }
+        let mut looked = |is_known| unknown.looked("long".to_owned(), is_known);
+        assert!((1..UNKNOWN).all(|_| !looked(false)), "it may begin yet");
+        assert!(!looked(true) && (1..UNKNOWN).all(|_| !looked(false)), "or end");
+        assert!(looked(false));
     }
 }

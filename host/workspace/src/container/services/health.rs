@@ -1,11 +1,11 @@
-//! When a service is ready: when its command of health succeeds, else when its image's own check does, else when it is
+//! How a service is: ready or not, or at its end. When a service is ready: when its command of health succeeds, else when its image's own check does, else when it is
 //! still there after a moment.
 
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::exec::StartExecResults;
-use bollard::models::{ContainerState, HealthStatusEnum};
+use bollard::models::{ContainerInspectResponse, ContainerState, HealthStatusEnum};
 use futures_util::StreamExt as _;
 use sortie_core::action::Service;
 use sortie_core::text::one_line;
@@ -15,6 +15,8 @@ use crate::container::error::reason;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Before an engine that does not say when something ends is asked again.
+const LONG: Duration = Duration::from_secs(5);
 /// How long a service that nothing is known of has to stay.
 const MOMENT: Duration = Duration::from_millis(500);
 /// Seconds until it has to be ready, unless it says otherwise, and at most.
@@ -85,6 +87,8 @@ async fn exec(
 async fn by_image(api: &Docker, id: &str, last: &mut Option<String>) -> Result<(), String> {
     let began = Instant::now();
     loop {
+        // before it is asked for: an answer may come long after it was true
+        let stayed = began.elapsed() >= MOMENT;
         let health = running(api, id).await?.health;
         let status = health.as_ref().and_then(|health| health.status);
         match status {
@@ -93,16 +97,32 @@ async fn by_image(api: &Docker, id: &str, last: &mut Option<String>) -> Result<(
                 let latest = health.and_then(|health| health.log?.into_iter().next_back());
                 *last = latest.and_then(|latest| latest.output).map(|output| one_line(&output, 300));
             }
-            _ if began.elapsed() >= MOMENT => return Ok(()),
+            _ if stayed => return Ok(()),
             _ => {}
         }
         sleep(PAUSE).await;
     }
 }
 
+/// Waits for its end, and says how it ended; none if it is gone, or the engine is.
+pub(super) async fn ended(api: &Docker, id: &str) -> Option<String> {
+    loop {
+        // what comes of waiting does not tell of memory, nor an error whether it ended
+        let waited = api.wait_container(id, None).next().await;
+        match state_of(api.inspect_container(id, None).await.ok()?) {
+            Err(why) => return Some(why),
+            Ok(_) if waited.is_some_and(|waited| waited.is_ok()) => {}
+            Ok(_) => sleep(LONG).await,
+        }
+    }
+}
+
 /// Its state, while it runs.
 async fn running(api: &Docker, id: &str) -> Result<ContainerState, String> {
-    let inspected = api.inspect_container(id, None).await.map_err(|error| reason(&error))?;
+    state_of(api.inspect_container(id, None).await.map_err(|error| reason(&error))?)
+}
+
+fn state_of(inspected: ContainerInspectResponse) -> Result<ContainerState, String> {
     let state = inspected.state.unwrap_or_default();
     if state.running == Some(true) {
         return Ok(state);

@@ -138,6 +138,26 @@ async fn how_process_1_and_keepers_are_scheduled_is_nobodys_to_change() {
             checks.expect(&format!("{attempt} {process}"), outcome.stdout == "kept\n", &outcome);
         }
     }
+    // the kernel may share processors out by session; it lets nobody say so more often than ten times a second
+    for process in ["1", "$PPID", keeper_of_other] {
+        for written in ["self", "$$", "$p"] {
+            let script = format!(
+                "p={process}; seen() {{ cat /proc/$p/autogroup; }}; before=$(seen)
+                 for try in 1 2 3 4 5 6 7 8 9 10; do
+                     echo 7 >/proc/{written}/autogroup && break; sleep 0.2
+                 done 2>/dev/null
+                 test \"$before\" != \"$(seen)\" || echo kept"
+            );
+            let outcome = inside.sh(&script).await;
+            checks.expect(
+                &format!("autogroup of {written}, {process}"),
+                outcome.stdout == "kept\n",
+                &outcome,
+            );
+        }
+    }
+    let session = inside.sh("test $(cut -d' ' -f6 /proc/$$/stat) = $$ && echo its own").await;
+    checks.expect("a session", session.stdout == "its own\n", &session);
     for own in [
         "nice -n 5 true",
         "chrt --idle 0 true",
