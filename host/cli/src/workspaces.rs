@@ -206,7 +206,7 @@ impl Workspaces for Backends {
             other => return Err(no_backend(other)),
         };
         bounds::tell_reduced(&*isolated, &wanted, &self.journal);
-        let disks = bounds::watch(&*isolated, folders, &self.settings, &self.journal).await?;
+        let disk = bounds::watch(&*isolated, folders, &self.settings, &self.journal)?;
         let proxy = self.proxy(&*isolated).await?;
         let [variables, secrets] = given;
         // the later ones win: what an environment says must not hide the way out
@@ -224,10 +224,11 @@ impl Workspaces for Backends {
         )
         .with_counters(isolated.counters())
         .with_watch(Arc::new(Watch(self.journal.clone())));
-        let commands = disks.iter().fold(commands, |commands, disk| commands.with_disk(disk.reached()));
+        let disks = std::iter::once(disk.reached()).chain(isolated.disk());
+        let commands = disks.fold(commands, |commands, reached| commands.with_disk(reached));
         Ok(Arc::new(Running {
             isolated,
-            disks,
+            disk,
             proxy,
             commands: Arc::new(commands),
             files: Arc::clone(&self.files),

@@ -53,6 +53,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::Client;
 use crate::counters::Counters;
+use crate::disk::{DiskReached, EVERY};
 use crate::sandbox::{Enforced, base_variables, counters_of, filter_file};
 
 pub use build::{BUILD_LABEL, BuildConfig, images_of_dockerfile};
@@ -97,8 +98,8 @@ pub struct Container {
     process: i32,
     enforced: Enforced,
     commits: Commits,
-    /// Sees to what it writes to the engine's disk, if it can.
-    _written: Option<AbortOnDropHandle<()>>,
+    /// Sees to what it writes to the engine's disk, if it can, and how often that was too much.
+    written: Option<(AbortOnDropHandle<()>, Arc<DiskReached>)>,
     _folder: Folder,
 }
 
@@ -159,7 +160,7 @@ impl Container {
             counters,
             process: pid,
             commits: Commits::default(),
-            _written: written,
+            written,
             _folder: folder,
         })
     }
@@ -200,13 +201,9 @@ impl Container {
         self.process
     }
 
-    /// The folder of the host in which what commands write to the root file system lies, for a container that can be
-    /// written. None if the engine does not say, or this process may not look into it.
-    pub async fn layer(&self) -> Option<PathBuf> {
-        if self.config.stage != Stage::SetUp {
-            return None;
-        }
-        written::layer(&self.engine.api.inspect_container(&self.id, None).await.ok()?)
+    /// How often commands reached the limits of the disk beside work tree and home; none where they cannot write there.
+    pub fn disk(&self) -> Option<Arc<DiskReached>> {
+        self.written.as_ref().map(|(_, reached)| Arc::clone(reached))
     }
 
     /// Ends every process inside and the services, waits until the containers are gone, and gives the folders back
@@ -275,18 +272,31 @@ impl Drop for Made {
 }
 
 /// Ends all commands as often as they have written too much to the engine's disk.
-fn bound(engine: Engine, id: String, client: Client, config: &ContainerConfig) -> AbortOnDropHandle<()> {
+fn bound(
+    engine: Engine,
+    id: String,
+    client: Client,
+    config: &ContainerConfig,
+) -> (AbortOnDropHandle<()>, Arc<DiskReached>) {
     let (mut written, tell) = (Written::new(&engine, config.disk), config.tell.clone());
-    AbortOnDropHandle::new(tokio::spawn(async move {
+    let disk = Arc::new(DiskReached::default());
+    let told = Arc::clone(&disk);
+    let watch = AbortOnDropHandle::new(tokio::spawn(async move {
         while !client.is_gone() {
-            let reached = written.reached(&engine, &id).await;
-            client.kill_all();
-            tell.say(format!(
-                "the limit {reached} was reached by what the container holds beside work tree and home: all of its \
-                 commands were ended"
-            ));
+            tokio::time::sleep(EVERY).await;
+            if let Some(reached) = written.look(&engine, &id).await {
+                // first, so that whoever sees a command's end finds it
+                disk.add(reached);
+                client.kill_all();
+                tell.say(format!(
+                    "the limit {reached} was reached by what the container holds beside work tree and home: all of its \
+                     commands were ended"
+                ));
+            }
+            disk.close(written.gave_up());
         }
-    }))
+    }));
+    (watch, told)
 }
 
 /// The image's variables under ours.

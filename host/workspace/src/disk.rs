@@ -129,9 +129,15 @@ impl DiskReached {
         *self.last.lock().expect("nobody panics while holding it")
     }
 
-    fn add(&self, reached: LimitReached) {
+    /// Takes up that a limit was reached, and that all commands are about to be ended for it.
+    pub(crate) fn add(&self, reached: LimitReached) {
         *self.last.lock().expect("nobody panics while holding it") = Some(reached);
         self.times.fetch_add(1, Ordering::Release);
+    }
+
+    /// Has no command start, or lets them.
+    pub(crate) fn close(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Release);
     }
 }
 
@@ -232,7 +238,7 @@ impl Looker {
                 self.client.kill_all();
                 (self.tell)(reached);
             }
-            self.reached.closed.store(guard.gave_up(), Ordering::Release);
+            self.reached.close(guard.gave_up());
         }
     }
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use crate::client::Client;
 use crate::container::{Container, ContainerError};
 use crate::counters::Counters;
+use crate::disk::DiskReached;
 use crate::sandbox::{Enforced, Sandbox};
 
 /// A running workspace of any kind. Dropping it ends it in the background.
@@ -31,9 +32,8 @@ pub trait Isolated: Send + Sync {
     /// The host's number of a process that all of the workspace hang on.
     fn process(&self) -> Option<i32>;
 
-    /// The folder of the host in which what commands write to the root file system lies; none where they cannot, or where
-    /// this process cannot see it.
-    async fn layer(&self) -> Option<PathBuf> {
+    /// How often commands reached the limits of the disk beside work tree and home; none where they cannot write there.
+    fn disk(&self) -> Option<Arc<DiskReached>> {
         None
     }
 
@@ -123,8 +123,8 @@ impl Isolated for Container {
         Some(self.process())
     }
 
-    async fn layer(&self) -> Option<PathBuf> {
-        self.layer().await
+    fn disk(&self) -> Option<Arc<DiskReached>> {
+        self.disk()
     }
 
     async fn commit(&self, name: &str, most: u64) -> Result<Option<String>, ContainerError> {

@@ -49,25 +49,21 @@ pub(crate) fn give_back(home: &Path) {
     Quota::sweep(home);
 }
 
-/// Watches the folders of a workspace and, by itself, what a set-up writes into
-/// its container; has the journal say when that ended what ran.
-pub(super) async fn watch(
+/// Watches the folders of a workspace; has the journal say when that ended what
+/// ran. What a container holds beside them it watches itself.
+pub(super) fn watch(
     isolated: &dyn Isolated,
     folders: Vec<PathBuf>,
     settings: &WorkspaceSettings,
     journal: &TaskJournal,
-) -> Result<Vec<DiskWatch>, PortError> {
-    let watch = |folders| {
-        let journal = journal.clone();
-        let tell = Box::new(move |reached| {
-            let text = format!("the workspace's limit {reached} was reached: all of its commands were ended");
-            journal.append(Event::Warning { text });
-        });
-        DiskWatch::start(isolated.client().clone(), folders, isolated.process(), disk(settings), tell)
-            .map_err(unavailable)
-    };
-    let layer = isolated.layer().await.map(|layer| vec![layer]);
-    std::iter::once(folders).chain(layer).map(watch).collect()
+) -> Result<DiskWatch, PortError> {
+    let journal = journal.clone();
+    let tell = Box::new(move |reached| {
+        let text = format!("the workspace's limit {reached} was reached: all of its commands were ended");
+        journal.append(Event::Warning { text });
+    });
+    DiskWatch::start(isolated.client().clone(), folders, isolated.process(), disk(settings), tell)
+        .map_err(unavailable)
 }
 
 /// Says what is not limited, because that was accepted.

@@ -34,8 +34,8 @@ impl BackgroundWatch for Watch {
 /// A workspace that is ready for commands.
 pub(super) struct Running {
     pub(super) isolated: Box<dyn Isolated>,
-    #[expect(dead_code, reason = "they end what fills the disk, until they are dropped")]
-    pub(super) disks: Vec<DiskWatch>,
+    #[expect(dead_code, reason = "it ends what fills the disk, until it is dropped")]
+    pub(super) disk: DiskWatch,
     pub(super) proxy: Proxy,
     pub(super) commands: Arc<WorkspaceCommands>,
     pub(super) files: Arc<dyn Files>,

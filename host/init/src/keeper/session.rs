@@ -131,8 +131,8 @@ mod tests {
 
     use super::*;
 
-    /// What a shell says, as the leader of a session.
-    fn say(script: &str, env: &[(OsString, OsString)]) -> String {
+    /// What a shell says, as the leader of a session, and its number.
+    fn say(script: &str, env: &[(OsString, OsString)]) -> (String, i32) {
         let (mut reader, writer) = io::pipe().expect("pipes can be made");
         let writer = OwnedFd::from(writer);
         let nothing = std::fs::File::open("/dev/null").expect("it is there").into();
@@ -144,7 +144,7 @@ mod tests {
         reader.read_to_string(&mut said).expect("letters");
         let (_, status) = waitpid(Some(pid), WaitOptions::empty()).expect("it is ours").expect("it ended");
         assert_eq!(status.exit_status(), Some(0), "{said}");
-        said.replace(&pid.as_raw_pid().to_string(), "ITSELF")
+        (said, pid.as_raw_pid())
     }
 
     #[test]
@@ -153,12 +153,13 @@ mod tests {
         // its group and its session; streams; what a shell adds is not what it was given
         let script = "echo $0 $A $B; cut -d' ' -f5,6 /proc/$$/stat; cat; echo error >&2
             tr '\\0' '\\n' </proc/$$/environ; ls /proc/$$/fd | grep -c '^[0-2]$'";
-        assert_eq!(say(script, &env), "a shell 4 =2 3\nITSELF ITSELF\nerror\nA=4\nB==2 3\n3\n");
+        let (said, own) = say(script, &env);
+        assert_eq!(said, format!("a shell 4 =2 3\n{own} {own}\nerror\nA=4\nB==2 3\n3\n"));
     }
 
     #[test]
     fn no_signal_is_blocked_and_a_closed_pipe_ends_a_command() {
-        let masks =
+        let (masks, _) =
             say("grep -E '^Sig(Blk|Ign)' /proc/self/status", &[("PATH".into(), "/usr/bin:/bin".into())]);
         let mask = |name: &str| {
             let line = masks.lines().find_map(|line| line.strip_prefix(name)).expect("it is there");

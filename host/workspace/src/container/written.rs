@@ -42,6 +42,11 @@ impl Written {
         }
     }
 
+    /// Whether nothing may run until there is less.
+    pub(super) fn gave_up(&self) -> bool {
+        self.guard.gave_up()
+    }
+
     /// Looks once.
     pub(super) async fn look(&mut self, engine: &Engine, id: &str) -> Option<LimitReached> {
         let space = engine.space();
@@ -89,7 +94,7 @@ async fn size(engine: &Engine, id: &str) -> Option<u64> {
 
 /// The folder of the host in which changes of the root file system lie. None if the engine does not say, or this process
 /// may not look into it.
-pub(super) fn layer(inspected: &ContainerInspectResponse) -> Option<PathBuf> {
+fn layer(inspected: &ContainerInspectResponse) -> Option<PathBuf> {
     let folder = PathBuf::from(inspected.graph_driver.as_ref()?.data.get("UpperDir")?);
     std::fs::read_dir(&folder).is_ok().then_some(folder)
 }

@@ -10,7 +10,6 @@ mod build;
 mod commit;
 mod credentials;
 mod give_back;
-mod layer;
 #[path = "../shared/registry.rs"]
 mod registry;
 #[path = "../shared/running.rs"]

@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use sortie_core::action::Service;
-use sortie_policy::ports::Exit;
+use sortie_core::Actor;
+use sortie_core::action::{Exec, Service};
+use sortie_policy::ports::{Chunk, CommandLimit, Commands as _, Ended, Exit, LimitReached};
+use sortie_workspace::commands::{CommandLimits, WorkspaceCommands};
 use sortie_workspace::container::{Container, ContainerConfig, NamedBy, Tell};
 use sortie_workspace::disk::DiskLimits;
 
-use crate::support::{Place, docker, engine, eventually, image, sh, start, succeeds};
+use crate::support::{LONG, Place, docker, engine, eventually, image, start, succeeds};
 
 const DISK: DiskLimits = DiskLimits { bytes: 64 << 20, free: 0 };
 const LIMIT: &str = "disk_bytes = 67108864";
@@ -51,6 +53,23 @@ fn with_volume(place: &Place, image: &str) -> String {
     docker(&["commit", "--change", &changes[0], "--change", &changes[1], &made, &name]);
     docker(&["rm", &made]);
     name
+}
+
+/// Runs a command as a task would, with the limits that its workspace tells of.
+async fn run(workspace: &Container, script: &str) -> Ended {
+    let gate = sortie_testing::gate(Vec::new(), sortie_testing::defaults());
+    let disk = workspace.disk().expect("it may write there");
+    let limits = CommandLimits::default();
+    let commands =
+        WorkspaceCommands::new(workspace.client().clone(), gate.seal(), Vec::new(), limits).with_disk(disk);
+    let argv = ["/bin/sh", "-c", script].map(str::to_owned).into();
+    let permit = gate.permit(&Actor::Agent, Exec { argv, ..Exec::default() }).await.expect("is allowed");
+    let mut process = commands.spawn(permit).await.expect("it starts");
+    loop {
+        if let Some(Chunk::Exit(ended)) = process.next(LONG).await.expect("it goes on") {
+            return ended;
+        }
+    }
 }
 
 /// The service of a workspace, by its container's number.
@@ -112,11 +131,13 @@ async fn commands_that_fill_a_volume_of_the_image_or_the_root_of_a_set_up_are_en
         }
         let told = Told::default();
         let workspace = start(told.bounded(config)).await;
-        let filled = sh(&workspace, &format!("head -c 160M /dev/zero > {at}/full; sleep 600")).await;
-        assert_eq!(filled.exit, Exit::Signal(9), "{filled:?}");
+        let filled = run(&workspace, &format!("head -c 160M /dev/zero > {at}/full; sleep 600")).await;
+        let reached = LimitReached { limit: CommandLimit::Disk, value: DISK.bytes };
+        assert_eq!((filled.exit, filled.limits), (Exit::Signal(9), vec![reached]));
         // the end of a command may be heard before the word
         eventually("it is told", async || !told.all().is_empty()).await;
-        assert!(told.all()[0].contains(LIMIT), "{:?}", told.all());
+        let all = told.all();
+        assert!(all.len() == 1 && all[0].contains(LIMIT), "{all:?}");
         succeeds(&workspace, &format!("rm {at}/full")).await;
         workspace.stop().await;
     }

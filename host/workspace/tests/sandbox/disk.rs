@@ -86,12 +86,6 @@ async fn a_command_that_fills_the_disk_is_ended_with_the_limits_name_and_value()
 }
 
 #[tokio::test]
-async fn only_a_container_that_can_be_written_has_a_layer_to_watch() {
-    let watched = Watched::start().await;
-    assert_eq!(watched.ports.inside.sandbox.layer().await, None);
-}
-
-#[tokio::test]
 async fn holes_of_a_file_are_free_and_what_is_put_into_them_is_not() {
     let watched = Watched::start().await;
     let script = "truncate -s 1G sparse && i=0 && while [ $i -lt 1000 ]; do \
