@@ -37,6 +37,8 @@ pub(super) struct Says {
     /// How often it refuses to remove a container, and what it says that its state is.
     refusals: usize,
     status: &'static str,
+    /// With which status of HTTP it refuses.
+    refusal: u16,
 }
 
 impl Default for Says {
@@ -52,6 +54,7 @@ impl Default for Says {
             commits: None,
             refusals: 0,
             status: "running",
+            refusal: 409,
         }
     }
 }
@@ -60,6 +63,11 @@ impl Says {
     /// That removes nothing before it was asked so often, and says meanwhile that this is its state.
     pub(super) fn refusing(self, refusals: usize, status: &'static str) -> Self {
         Self { refusals, status, ..self }
+    }
+
+    /// That refuses with this status of HTTP.
+    pub(super) fn with(self, refusal: u16) -> Self {
+        Self { refusal, ..self }
     }
 }
 
@@ -154,7 +162,7 @@ fn serve(stream: UnixStream, says: &Says, seen: &Mutex<Vec<String>>, control: &P
                 (201, json!({ "Id": format!("sha256:{:064}", 1) }))
             }
             ("DELETE", asked) if times(seen, &format!("DELETE {asked}")) <= says.refusals => {
-                (409, json!({ "message": "not now" }))
+                (says.refusal, json!({ "message": "not now" }))
             }
             (_, path) => (200, answer(says, path)),
         };

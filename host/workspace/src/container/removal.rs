@@ -39,7 +39,8 @@ async fn removed_within(api: &Docker, id: &str, patience: Duration) -> Result<()
         // it answers when it is done, and goes on with it where the client has waited long enough
         let why = match api.remove_container(id, Some(options.clone())).await {
             Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
-            Err(error @ Error::DockerResponseServerError { status_code: 409, .. }) => reason(&error),
+            // Podman has no conflict, but an error of its own where a container ends as it is asked
+            Err(error @ Error::DockerResponseServerError { status_code: 409 | 500.., .. }) => reason(&error),
             Err(Error::RequestTimeoutError) => "it gives no answer".to_owned(),
             Err(error) => return Err(reason(&error)),
         };
@@ -71,6 +72,13 @@ mod tests {
     async fn an_engine_that_is_at_it_is_waited_for_as_long_as_it_says_so() {
         // that takes longer than one is waited for that only refuses
         let fake = Fake::start(Says::default().refusing(45, "removing"));
+        let engine = fake.connect().await.expect("it is there");
+        assert_eq!(remove(&engine.api, "id").await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_fails_at_a_container_that_is_ending_is_asked_again() {
+        let fake = Fake::start(Says::default().refusing(3, "stopped").with(500));
         let engine = fake.connect().await.expect("it is there");
         assert_eq!(remove(&engine.api, "id").await, Ok(()));
     }
