@@ -127,9 +127,9 @@ fn a_blocked_task_pushes_nothing_and_keeps_its_work() {
     assert_eq!((ran.code, ran.report()["outcome"].as_str()), (Some(1), Some("blocked")));
     assert_eq!(ran.report()["branch"], serde_json::Value::Null);
     let id = ran.report()["task"].as_str().expect("an id").to_owned();
-    let restored = site.sortie().args(["archive", "restore", &id, "back"]).output().expect("runs");
+    let restored = site.sortie().args(["archive", "restore", &id, "to/back"]).output().expect("runs");
     assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
-    let kept = site.path().join("back/workspace/slug.sh");
+    let kept = site.path().join("to/back/workspace/slug.sh");
     assert!(std::fs::read_to_string(kept).expect("it is kept").contains("tr -cs"));
 }
 

@@ -140,6 +140,13 @@ pub(crate) fn has(programs: &[&str]) -> bool {
     all
 }
 
+/// What `sortie env learn` prints.
+pub(crate) fn learn(site: &Site, arguments: &[&str]) -> String {
+    let output = site.sortie().args(["env", "learn"]).args(arguments).output().expect("sortie runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// The hosts that the package managers named.
 pub(crate) fn learned(ran: &Ran) -> Vec<&str> {
     let event = ran
@@ -199,14 +206,9 @@ fn pip_and_npm_install_from_the_users_mirror_and_from_nowhere_without_a_rule() {
     assert!(mirror.seen().iter().all(|request| !request.to_lowercase().contains("authorization")));
 
     // what it contacted is what the next one may contact
-    let learn = |arguments: &[&str]| {
-        let output = site.sortie().args(["env", "learn"]).args(arguments).output().expect("sortie runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
     let lines = format!("[network]\nsetup = \"{address}\"\n");
-    assert_eq!(learn(&[]), lines);
-    assert_eq!(learn(&["--write"]), lines);
+    assert_eq!(learn(&site, &[]), lines);
+    assert_eq!(learn(&site, &["--write"]), lines);
     let settings = std::fs::read_to_string(site.path().join("config.toml")).expect("it is there");
     assert_eq!(settings, format!("# mine\n[network]\nsetup = \"{address}\"\ntrusted = [\"{address}\"]\n"));
 }

@@ -1,7 +1,7 @@
 //! Network rules as an agent's command meets them: in the sandbox, through
 //! the proxy.
 
-use crate::mirror::{Mirror, has};
+use crate::mirror::{Mirror, has, learn};
 use crate::support::{Ran, Site, finish, shell_script};
 
 /// A server of one file, `word`.
@@ -88,14 +88,9 @@ fn what_would_allow_a_connection_and_what_is_learnt_of_it_is_the_environments_ow
     // `all` has no addresses of this machine's own, so the rule names more than is contacted
     let let_through = run(&format!("{address},b.example"));
     assert_eq!(let_through.of_type("task.started").next().expect("it began")["environment"], "ci 2");
-    let learn = |arguments: &[&str]| {
-        let output = site.sortie().args(["env", "learn"]).args(arguments).output().expect("sortie runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
     let lines = format!("[environments.\"ci 2\".network]\nsetup = \"{address}\"\n");
-    assert_eq!(learn(&[]), lines);
-    assert_eq!(learn(&["--write"]), lines);
+    assert_eq!(learn(&site, &[]), lines);
+    assert_eq!(learn(&site, &["--write"]), lines);
     let settings = std::fs::read_to_string(site.path().join("config.toml")).expect("it is there");
     assert!(settings.starts_with("# mine\n[network]\n") && settings.ends_with(&lines), "{settings}");
     assert!(!settings.contains("b.example"), "{settings}");

@@ -21,8 +21,10 @@ pub(crate) fn watch(cancel: CancellationToken) -> std::io::Result<()> {
             () = hangup.next() => {}
         }
         cancel.cancel();
-        // a terminal may be gone, or take nothing for now: that holds up neither the end nor the next signal
-        std::thread::spawn(|| drop(writeln!(std::io::stderr(), "\nending in order; once more ends at once")));
+        // a terminal may be gone, or take nothing (Ctrl-S): that holds up neither the end nor the next signal, nor does it
+        // if there is no thread to tell it from
+        let tell = || drop(writeln!(std::io::stderr(), "\nending in order; once more ends at once"));
+        drop(std::thread::Builder::new().spawn(tell));
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}

@@ -128,7 +128,8 @@ fn tightened(limits: Limits, most: WorkspaceLimits) -> Limits {
     }
 }
 
-fn limits(settings: &WorkspaceSettings) -> Limits {
+/// What the settings say that one may use.
+pub(crate) fn limits(settings: &WorkspaceSettings) -> Limits {
     let defaults = Limits::default();
     Limits {
         memory: settings.memory_mb.map_or(defaults.memory, |mb| mb.saturating_mul(1 << 20)),

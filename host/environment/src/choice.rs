@@ -309,6 +309,15 @@ mod tests {
     }
 
     #[test]
+    fn an_image_that_a_sandbox_cannot_have_is_told_of() {
+        let choice = |has_images| {
+            Choice::of(Offers { image: Some("debian".into()), has_images, ..Offers::default() }).notices
+        };
+        assert_eq!(choice(true), Vec::<String>::new());
+        assert!(choice(false)[0].contains("`debian` does not hold"), "{:?}", choice(false));
+    }
+
+    #[test]
     fn a_repository_that_says_much_that_does_not_hold_is_told_so_in_few_lines() {
         let own = Environment { notices: vec!["x".repeat(5000); 10_000], ..own() };
         let notices = Choice::of(Offers { own: Some(own), ..Offers::default() }).notices;

@@ -137,7 +137,7 @@ impl Container {
         folder.no_more_calls();
         // while it is there to be asked; if the engine keeps its cgroups from us, a limit is kept and not named
         let counters = counters_of(pid, &config.limits).map(Arc::new);
-        // they are asked for now, and the note tells when that was
+        // the note tells when the engine was asked for the last of them
         notes.make()?;
         let services = Services::start(engine, &config, &id).await?;
         let written = writes.then(|| bound(engine.clone(), id.clone(), client.clone(), &config));

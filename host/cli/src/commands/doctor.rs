@@ -51,6 +51,12 @@ impl Finding {
         Self { name, ok: false, needed: true, detail: detail.into(), hint: Some(hint.into()) }
     }
 
+    /// From an error, with the hint that it may have, else with this one.
+    fn failed(name: &'static str, error: &str, hint: &str) -> Self {
+        let (first, hint) = error.split_once('\n').unwrap_or((error, hint));
+        Self::bad(name, first, hint.trim_start_matches("hint: "))
+    }
+
     fn optional(self) -> Self {
         Self { needed: false, ..self }
     }
@@ -197,11 +203,7 @@ fn of_sandbox(sandbox: &Result<Probe, ProbeError>) -> Finding {
             };
             Finding::good("sandbox", format!("starts; commands run as {user}; {landlock}"))
         }
-        Err(error) => {
-            let text = error.to_string();
-            let (first, hint) = text.split_once('\n').unwrap_or((&text, "nothing runs without a sandbox"));
-            Finding::bad("sandbox", first, hint.trim_start_matches("hint: "))
-        }
+        Err(error) => Finding::failed("sandbox", &error.to_string(), "nothing runs without a sandbox"),
     }
 }
 
@@ -218,11 +220,7 @@ async fn of_plugins(places: &Places) -> Finding {
             let (tools, policies) = (loaded.tools.len(), loaded.policies.len());
             Finding::good("plugins", format!("{tools} with tools, {policies} with policies"))
         }
-        Err(error) => {
-            let text = told(&error);
-            let (first, hint) = text.split_once('\n').unwrap_or((&text, "mend the settings that name it"));
-            Finding::bad("plugins", first, hint.trim_start_matches("hint: "))
-        }
+        Err(error) => Finding::failed("plugins", &told(&error), "mend the settings that name it"),
     }
 }
 

@@ -361,6 +361,22 @@ mod tests {
     }
 
     #[test]
+    fn an_environment_is_named_in_one_place_and_described_in_another() {
+        let error = parse::<SettingsFile>("[environment]\nsetup = [\"make\"]\n", "c").expect_err("a table");
+        assert!(
+            error.starts_with("c:1: ") && error.contains("`[environments.NAME]` says what it is"),
+            "{error}"
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.toml");
+        for (name, is_taken) in [("ci", true), ("none", false)] {
+            std::fs::write(&path, format!("environment = \"ci\"\n[environments.{name}]\n"))
+                .expect("is written");
+            assert_eq!(read_file(&path).is_ok(), is_taken, "{name}");
+        }
+    }
+
+    #[test]
     fn a_value_that_is_none_is_one_line_with_its_key_and_what_is_expected() {
         let error = |text: &str| parse::<SettingsFile>(text, "c").expect_err("a wrong value");
         for (key, value, expected) in [

@@ -20,7 +20,8 @@ use sortie_policy::ports::CommandLimit;
 
 use hierarchy::{Hierarchies, Version};
 
-use super::limits::Limits;
+use super::error::SandboxError;
+use super::limits::{Limits, Reduced};
 use crate::counters::Counters;
 
 /// The period over which processor time is counted, in microseconds.
@@ -184,6 +185,26 @@ impl Cgroups {
             }
         });
         Self { mounted: hierarchy::mounted(), usable, cpus }
+    }
+
+    /// Says whether those that this process may make keep the limits; what they do not keep, the sandbox keeps without,
+    /// but for processor time.
+    ///
+    /// # Errors
+    /// [`SandboxError::Unenforceable`], as the start of a sandbox fails.
+    pub fn keep(&self, limits: &Limits) -> Result<(), SandboxError> {
+        Self::check(limits, self.usable.as_ref().map(|_| self.cpus).map_err(String::as_str))
+    }
+
+    /// `cpus` is whether cgroups limit processor time, or why there are none.
+    pub(super) fn check(limits: &Limits, cpus: Result<bool, &str>) -> Result<(), SandboxError> {
+        if limits.cpus.is_none() || cpus == Ok(true) || limits.accepted.has(Reduced::Cpus) {
+            return Ok(());
+        }
+        let none =
+            || format!("its cgroups do not limit that; `{} sortie …` gives some that do", Self::delegation());
+        let reason = cpus.err().map_or_else(none, str::to_owned);
+        Err(SandboxError::Unenforceable { limit: Reduced::Cpus, reason })
     }
 
     /// What to put before a program so that it may make cgroups with all controllers, where systemd runs.
@@ -365,6 +386,24 @@ mod tests {
         assert!(ours.directories[0].ends_with(format!("{PREFIX}{}-1", std::process::id())));
         drop(ours);
         assert_eq!(fs::read_to_string(theirs.directories[0].join("cgroup.kill")).expect("it is there"), "");
+    }
+
+    #[test]
+    fn processor_time_that_nobody_limits_is_refused_unless_it_is_accepted() {
+        let cgroups =
+            |usable: Result<(u8, Vec<PathBuf>), String>, cpus| Cgroups { mounted: Vec::new(), usable, cpus };
+        let there = Ok((2, Vec::new()));
+        let wanted = Limits { cpus: Some(1.5), ..Limits::default() };
+        assert!(cgroups(there.clone(), true).keep(&wanted).is_ok());
+        for (none, why) in [
+            (cgroups(there, false), "its cgroups do not limit that"),
+            (cgroups(Err("nobody delegates".into()), false), "nobody delegates"),
+        ] {
+            let error = none.keep(&wanted).expect_err(why).to_string();
+            assert!(error.contains(why) && error.contains("--accept no-cpu-limit"), "{error}");
+            let accepted = Limits { accepted: wanted.accepted.and(Reduced::Cpus), ..wanted };
+            assert!(none.keep(&accepted).is_ok() && none.keep(&Limits::default()).is_ok());
+        }
     }
 
     #[test]

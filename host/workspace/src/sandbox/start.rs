@@ -15,7 +15,7 @@ use sortie_init::protocol::READY;
 
 use super::cgroup::{Cgroup, Cgroups};
 use super::life::Life;
-use super::limits::{Enforced, Keeper, Reduced};
+use super::limits::{Enforced, Keeper};
 use super::plan::{HELPER_ARGUMENT, MAX_REPORT, Plan, Report};
 use super::{Sandbox, SandboxConfig, SandboxError, environment, layout};
 use crate::client::Client;
@@ -83,13 +83,7 @@ impl Drop for Guard {
 fn enforced(config: &SandboxConfig, cgroup: Result<&Cgroup, &str>) -> Result<Enforced, SandboxError> {
     let keeper = if cgroup.is_ok() { Keeper::Cgroup } else { Keeper::Process };
     let cpus = cgroup.is_ok_and(Cgroup::limits_cpus);
-    if config.limits.cpus.is_some() && !cpus && !config.limits.accepted.has(Reduced::Cpus) {
-        let none = || {
-            format!("its cgroups do not limit that; `{} sortie …` gives some that do", Cgroups::delegation())
-        };
-        let reason = cgroup.err().map_or_else(none, str::to_owned);
-        return Err(SandboxError::Unenforceable { limit: Reduced::Cpus, reason });
-    }
+    Cgroups::check(&config.limits, cgroup.map(Cgroup::limits_cpus))?;
     Ok(Enforced { memory: keeper, processes: keeper, cpus, landlock: None })
 }
 

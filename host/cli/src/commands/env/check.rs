@@ -5,7 +5,7 @@ use sortie_core::action::ImageBuild;
 use sortie_core::text::one_line;
 use sortie_environment::{Image, Said, check_secrets};
 use sortie_workspace::container::{Engine, NamedBy, images_of_dockerfile};
-use sortie_workspace::sandbox::{Cgroups, Reduced, SandboxError};
+use sortie_workspace::sandbox::Cgroups;
 
 use super::chosen::Chosen;
 use crate::args::CheckArguments;
@@ -14,8 +14,7 @@ use crate::home::Places;
 use crate::print;
 use crate::secret;
 use crate::settings::named;
-use crate::workspaces::SANDBOX;
-use crate::workspaces::bounds::accepted;
+use crate::workspaces::{SANDBOX, limits};
 
 /// Bytes of a Dockerfile.
 const DOCKERFILE: usize = 1 << 20;
@@ -30,7 +29,7 @@ pub(super) async fn run(places: &Places, arguments: CheckArguments) -> anyhow::R
         if let Err(error) = chosen.choice.check_sandbox() {
             found.problem(error);
         }
-        found.processor_time(&chosen);
+        found.limits(&chosen);
     } else {
         found.images(&chosen).await;
     }
@@ -78,19 +77,13 @@ impl Found {
         }
     }
 
-    /// The one limit that a sandbox may not be able to keep.
-    fn processor_time(&mut self, chosen: &Chosen) {
-        let wanted = chosen.settings.workspace.cpus.or(chosen.environment().limits.cpus);
-        if wanted.is_none() || accepted(&chosen.settings.workspace).has(Reduced::Cpus) {
-            return;
+    /// What a sandbox may not be able to keep.
+    fn limits(&mut self, chosen: &Chosen) {
+        let mut limits = limits(&chosen.settings.workspace);
+        limits.cpus = limits.cpus.or(chosen.environment().limits.cpus);
+        if let Err(error) = Cgroups::find().keep(&limits) {
+            self.problem(error);
         }
-        let cgroups = Cgroups::find();
-        let reason = match cgroups.usable {
-            Ok(_) if cgroups.cpus => return,
-            Ok(_) => "its cgroups have no controller for that".to_owned(),
-            Err(reason) => reason,
-        };
-        self.problem(SandboxError::Unenforceable { limit: Reduced::Cpus, reason });
     }
 
     fn secrets(&mut self, chosen: &Chosen) {
