@@ -6,7 +6,7 @@ use std::path::Path;
 use sortie_core::Outcome;
 use sortie_environment::{Environment, Image, Origin};
 
-use crate::world::{Ways, World, run_with};
+use crate::world::{Ways, World, roots_files, run_with};
 
 /// As long as tokens are, so that a cut may go through it.
 const TOKEN: &str = "s3cr3t-v4lue-xyz-0123456789-abcdefghijklmnopqrstuvwx";
@@ -119,4 +119,16 @@ async fn a_secret_is_masked_in_the_summary_whatever_failed() {
     let (report, _) = world.ended.as_ref().expect("there is a report");
     assert!(report.summary.ends_with(": ****"), "{}", report.summary);
     assert!(!world.told().contains(said), "{}", world.told());
+}
+
+#[tokio::test]
+async fn what_is_roots_is_taken_for_clean_by_nobody_and_goes_once_it_is_given_back() {
+    let world = run_with(Ways { leaves: roots_files, ..with_token("docker") }).await;
+    let why = why(&world);
+    assert!(
+        why.starts_with("look for secrets that set-up left: files of ") && why.contains(" are root's"),
+        "{why}"
+    );
+    assert!(world.told().contains("not archived") && world.told().contains("it goes once it can be removed"));
+    assert!(world.work_tree.is_dir());
 }

@@ -6,7 +6,7 @@ use sortie_core::Outcome;
 use sortie_core::action::Stage;
 use sortie_environment::{Environment, Image, Origin};
 
-use crate::world::{Archives, Starts, Ways, World, run_with};
+use crate::world::{Archives, Starts, Ways, World, roots_files, run_with};
 
 /// The repository's own, with a set-up, in containers.
 fn described() -> Ways {
@@ -127,4 +127,12 @@ async fn a_workspace_that_does_not_end_with_its_task_is_neither_archived_nor_rem
     assert_eq!(outcome(&world), Outcome::Done, "the work is delivered");
     assert!(!world.effects().contains(&"archive") && world.work_tree.is_dir(), "{:?}", world.effects());
     assert!(world.told().contains("neither archived nor removed: it runs on"), "{}", world.told());
+}
+
+#[tokio::test]
+async fn what_is_roots_is_not_archived_though_its_workspace_ended() {
+    let world = run_with(Ways { leaves: roots_files, archives: Archives::Whole, ..described() }).await;
+    assert_eq!(outcome(&world), Outcome::Done);
+    assert!(!world.effects().contains(&"archive") && world.work_tree.is_dir(), "{:?}", world.effects());
+    assert!(world.told().contains("the workspace is not archived: files of "), "{}", world.told());
 }

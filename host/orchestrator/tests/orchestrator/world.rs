@@ -96,6 +96,12 @@ impl Default for Ways {
     }
 }
 
+/// Leaves files of root's, as a container writes it down; for [`Ways::leaves`].
+pub(crate) fn roots_files(home: &Path) {
+    let note = home.parent().expect("the task's folder").join("container-root");
+    std::fs::write(note, "image").expect("is written");
+}
+
 /// Everything around a run.
 pub(crate) struct Surroundings {
     home: Arc<TempDir>,

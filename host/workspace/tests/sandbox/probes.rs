@@ -101,13 +101,18 @@ fn secure_bits() -> io::Result<()> {
     Ok(())
 }
 
-/// Forks without end; every child does the same. Returns when the kernel refuses, which some never see.
+/// Forks without end; every child does the same. Whoever is refused for the first time says so, and tries again at
+/// once, so that no room lasts that somebody else leaves.
 fn fork_bomb() -> io::Result<()> {
+    let mut told = false;
     loop {
         #[expect(unsafe_code, reason = "a bare system call")]
         // SAFETY: there is one thread.
         if unsafe { libc::fork() } < 0 {
-            std::thread::sleep(Duration::from_secs(1));
+            if !std::mem::replace(&mut told, true) {
+                io::stdout().write_all(b"full\n")?;
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
