@@ -20,13 +20,13 @@ use rustix::process::{
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::keeper;
-use crate::memory::Watchdog;
 use crate::orphans::{self, Orphans};
 use crate::protocol::{READY, Request, Step};
 use crate::ready::Ready;
 use crate::seat::Seat;
 use crate::signals;
 use crate::stuck;
+use crate::watchdog::Watchdog;
 
 /// Commands at a time, those included whose main process has ended but whose children run on.
 const MAX_KEEPERS: usize = 2048;
@@ -76,7 +76,7 @@ pub(crate) fn serve(memory: Option<u64>) -> io::Result<Infallible> {
             // What belongs to process 1 alone must not stay open in a keeper.
             let Init { control, seat, children, oom_score, watchdog, .. } = init;
             drop((children, oom_score));
-            keeper::serve(control, seat, watchdog.map(|watchdog| watchdog.kills()));
+            keeper::serve(control, seat, watchdog.map(|watchdog| watchdog.tally()));
         }
     }
 }

@@ -20,10 +20,10 @@ use rustix::process::{
 
 use crate::descriptors;
 use crate::failure::Failure;
-use crate::memory::Kills;
-use crate::protocol::{Cause, Event, Order, Request, Status, Step};
+use crate::protocol::{Cause, Event, Met, Order, Request, Status, Step};
 use crate::seat::Seat;
 use crate::signals;
+use crate::watchdog::{self, Counts, Tally};
 
 use start::{Begun, Start, begin};
 
@@ -37,7 +37,7 @@ const KILLED: Status = Status::Signal(libc::SIGKILL as u8);
 const REAPED_AT_ONCE: usize = 1024;
 
 /// Serves requests for as long as there is nothing left to hold and the seat is free; then leaves the process.
-pub(crate) fn serve(control: OwnedFd, seat: Seat, kills: Option<Kills>) -> ! {
+pub(crate) fn serve(control: OwnedFd, seat: Seat, tally: Option<Tally>) -> ! {
     if set_child_subreaper(Some(getpid())).is_ok() {
         // Forked because a request was there. Whoever sat down meanwhile may have taken it.
         let mut place = Place { seat: &seat, seated: false };
@@ -45,7 +45,7 @@ pub(crate) fn serve(control: OwnedFd, seat: Seat, kills: Option<Kills>) -> ! {
         loop {
             match next {
                 Ok(Some((channel, streams))) => {
-                    if let Left::Something = run(channel, streams, &mut place, kills) {
+                    if let Left::Something = run(channel, streams, &mut place, tally) {
                         break;
                     }
                 }
@@ -113,10 +113,10 @@ enum Left {
     Something,
 }
 
-fn run(channel: OwnedFd, streams: Vec<OwnedFd>, place: &mut Place<'_>, kills: Option<Kills>) -> Left {
-    let kills = kills.map(|kills| (kills, kills.count()));
+fn run(channel: OwnedFd, streams: Vec<OwnedFd>, place: &mut Place<'_>, tally: Option<Tally>) -> Left {
+    let tally = tally.map(|tally| (tally, tally.now()));
     match begin(&channel, streams) {
-        Ok(begun) => Keeper { channel, begun, place, order: Vec::new(), reaping: false, kills }.watch(),
+        Ok(begun) => Keeper { channel, begun, place, order: Vec::new(), reaping: false, tally }.watch(),
         Err(failure) => {
             failure.report(&channel);
             Left::Nothing
@@ -139,8 +139,8 @@ struct Keeper<'a, 'seat> {
     order: Vec<u8>,
     /// Whether more children may be there to be reaped than were.
     reaping: bool,
-    /// Who counts kills for memory, and what stood there when the command began.
-    kills: Option<(Kills, u32)>,
+    /// Where process 1 counts how often limits are met, and what stood there when the command began.
+    tally: Option<(Tally, Counts)>,
 }
 
 impl Keeper<'_, '_> {
@@ -271,8 +271,7 @@ impl Keeper<'_, '_> {
 
     fn report(&mut self, cause: Cause, status: Status) {
         self.begun.command = None;
-        let memory = self.kills.is_some_and(|(kills, before)| kills.count() != before);
-        let exited = Event::Exited { cause, status, memory }.encode();
+        let exited = Event::Exited { cause, status, met: self.met(status) }.encode();
         if let Start::Unsaid { event, terminal: None, .. } = &self.begun.start {
             // Both at one stroke: one wake-up of the host.
             self.send(&[event.as_slice(), &exited].concat(), None);
@@ -281,6 +280,15 @@ impl Keeper<'_, '_> {
             self.say_started();
             self.send(&exited, None);
         }
+    }
+
+    /// The limits that were met while a command ran which ended like this.
+    fn met(&self, status: Status) -> Met {
+        let Some((tally, before)) = self.tally else { return Met::default() };
+        let met = tally.met_since(before);
+        // A shell may end at once when it cannot fork, and what it started before is there to be seen.
+        let processes = met.processes || status != Status::Code(0) && watchdog::was_full();
+        Met { processes, ..met }
     }
 
     /// Tells the host, unless it knows, and lets another keeper take the next request.

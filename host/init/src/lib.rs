@@ -28,7 +28,6 @@ mod failure;
 mod folders;
 mod give_back;
 mod keeper;
-mod memory;
 mod orphans;
 mod program;
 mod ready;
@@ -36,6 +35,7 @@ mod seat;
 mod signals;
 mod stuck;
 mod terminal;
+mod watchdog;
 
 pub mod descriptors;
 pub mod filter;

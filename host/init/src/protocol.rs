@@ -10,7 +10,7 @@ mod order;
 mod request;
 mod spec;
 
-pub use event::{Cause, Event, Status, Step};
+pub use event::{Cause, Event, Met, Status, Step};
 pub use order::Order;
 pub use request::{READY, Request};
 pub use spec::{MAX_SPEC, Spec, Window};

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use sortie_init::protocol::Met;
 use sortie_policy::ports::{CommandLimit, LimitReached};
 
 /// The most that is read of a counter's file; they have a few short lines.
@@ -16,7 +17,7 @@ const MOST: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Counters {
     counters: Vec<Counter>,
-    /// Memory in bytes, where init keeps that limit and counts.
+    /// Memory in bytes, where init keeps that limit and looks after that of processes.
     by_init: Option<u64>,
     /// The most processes, if that is known.
     processes: Option<u64>,
@@ -34,7 +35,7 @@ struct Counter {
 pub struct Counts(Vec<u64>);
 
 impl Counters {
-    /// None but init's own, who keeps the limit of memory and says so with each command's end.
+    /// None but init's own, who says with each command's end what it saw of these limits.
     pub(crate) fn of_init(memory: u64, processes: u64) -> Self {
         Self { counters: Vec::new(), by_init: Some(memory), processes: Some(processes) }
     }
@@ -44,9 +45,12 @@ impl Counters {
         self.processes.map(|value| LimitReached { limit: CommandLimit::Processes, value })
     }
 
-    /// The limit of memory in bytes, if init keeps it.
-    pub(crate) fn kept_by_init(&self) -> Option<u64> {
-        self.by_init
+    /// The limits that init saw met, if it is the one to look after them.
+    pub(crate) fn met_by_init(&self, met: Met) -> impl Iterator<Item = LimitReached> + '_ {
+        let memory = self.by_init.filter(|_| met.memory);
+        let memory = memory.map(|value| LimitReached { limit: CommandLimit::Memory, value });
+        let processes = self.by_init.filter(|_| met.processes).and_then(|_| self.processes());
+        memory.into_iter().chain(processes)
     }
 
     /// Adds the counter `key` of a file, such as `memory.events`, if there is such a file.

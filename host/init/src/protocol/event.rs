@@ -44,6 +44,15 @@ pub enum Status {
     Signal(u8),
 }
 
+/// The limits of the whole workspace that process 1 looks after where no cgroup does, and whether they were met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Met {
+    /// It killed something for the workspace's memory.
+    pub memory: bool,
+    /// There was no room for a process more. A moment in which nobody looked is not known of.
+    pub processes: bool,
+}
+
 /// Eight bytes on a channel, from init to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -65,8 +74,8 @@ pub enum Event {
         cause: Cause,
         /// How.
         status: Status,
-        /// Whether process 1 killed something for the workspace's memory meanwhile.
-        memory: bool,
+        /// The limits of the workspace that were met meanwhile, by this command or another.
+        met: Met,
     },
     /// The listening socket is attached as a descriptor.
     Listening,
@@ -81,12 +90,12 @@ impl Event {
         let (kind, detail, how, more, value) = match self {
             Self::Started { pid } => (1, 0, 0, 0, pid),
             Self::Failed { step, errno } => (2, step as u8, 0, 0, errno),
-            Self::Exited { cause, status, memory } => {
+            Self::Exited { cause, status, met } => {
                 let (how, value) = match status {
                     Status::Code(code) => (0, code),
                     Status::Signal(signal) => (1, signal),
                 };
-                (3, cause as u8, how, memory.into(), value.into())
+                (3, cause as u8, how, u8::from(met.memory) | u8::from(met.processes) << 1, value.into())
             }
             Self::Listening => (4, 0, 0, 0, 0),
         };
@@ -96,7 +105,7 @@ impl Event {
 
     /// Reads an event; none if it is not one.
     pub fn decode(bytes: [u8; Self::LENGTH]) -> Option<Self> {
-        let [kind, detail, how, more @ 0..=1, a, b, c, d] = bytes else { return None };
+        let [kind, detail, how, more @ 0..=3, a, b, c, d] = bytes else { return None };
         let value = i32::from_le_bytes([a, b, c, d]);
         match kind {
             1 | 2 | 4 if more != 0 => None,
@@ -109,7 +118,8 @@ impl Event {
                 let cause = [Cause::Own, Cause::Timeout, Cause::Killed].into_iter().nth(detail.into())?;
                 let value = u8::try_from(value).ok()?;
                 let status = if how == 0 { Status::Code(value) } else { Status::Signal(value) };
-                Some(Self::Exited { cause, status, memory: more == 1 })
+                let met = Met { memory: more & 1 != 0, processes: more & 2 != 0 };
+                Some(Self::Exited { cause, status, met })
             }
             4 => Some(Self::Listening),
             _ => None,
@@ -126,8 +136,11 @@ mod tests {
         let mut events = vec![Event::Started { pid: 77 }, Event::Listening];
         events.extend(Step::ALL.map(|step| Event::Failed { step, errno: 2 }));
         for cause in [Cause::Own, Cause::Timeout, Cause::Killed] {
-            events.push(Event::Exited { cause, status: Status::Code(255), memory: false });
-            events.push(Event::Exited { cause, status: Status::Signal(9), memory: true });
+            for (memory, processes) in [(false, false), (false, true), (true, false), (true, true)] {
+                let met = Met { memory, processes };
+                events.push(Event::Exited { cause, status: Status::Code(255), met });
+                events.push(Event::Exited { cause, status: Status::Signal(9), met });
+            }
         }
         for event in events {
             assert_eq!(Event::decode(event.encode()), Some(event));
@@ -141,7 +154,7 @@ mod tests {
             [2, 9, 0, 0, 0, 0, 0, 0],
             [3, 7, 0, 0, 0, 0, 0, 0],
             [3, 0, 0, 0, 0, 1, 0, 0],
-            [3, 0, 0, 2, 0, 0, 0, 0],
+            [3, 0, 0, 4, 0, 0, 0, 0],
             [4, 0, 0, 1, 0, 0, 0, 0],
         ] {
             assert_eq!(Event::decode(bytes), None, "{bytes:?}");

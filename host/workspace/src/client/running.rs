@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sortie_init::descriptors;
-use sortie_init::protocol::{Cause, Event, Order, Status, Window};
+use sortie_init::protocol::{Cause, Event, Met, Order, Status, Window};
 use sortie_policy::ports::{Chunk, CommandLimit, Ended, Exit, LimitReached};
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
@@ -60,8 +60,8 @@ pub struct Running {
     heard: Instant,
     /// Whether we killed it for its silence.
     silenced: bool,
-    /// Whether init killed something for the workspace's memory.
-    over_memory: bool,
+    /// The limits of the workspace that init saw met.
+    met: Met,
     state: State,
     ended: Option<Ended>,
     at_end: Option<AtEnd>,
@@ -103,8 +103,8 @@ enum State {
 
 enum Happened {
     Output(usize, Read),
-    /// How, and whether something was killed for the workspace's memory.
-    Ended(Exit, bool),
+    /// How, and the limits of the workspace that init saw met.
+    Ended(Exit, Met),
     Gone(ClientError),
 }
 
@@ -129,7 +129,7 @@ impl Running {
             bounds: Bounds::default(),
             heard: Instant::now(),
             silenced: false,
-            over_memory: false,
+            met: Met::default(),
             state: State::Running,
             ended: None,
             at_end: None,
@@ -316,18 +316,18 @@ impl Running {
 
     fn event(&self, event: Result<Option<(Event, Vec<OwnedFd>)>, ClientError>) -> Happened {
         match event {
-            Ok(Some((Event::Exited { cause, status, memory }, _))) => {
+            Ok(Some((Event::Exited { cause, status, met }, _))) => {
                 let exit = match (cause, status) {
                     (Cause::Timeout, _) => Exit::TimedOut,
                     (Cause::Killed, _) if self.silenced => Exit::TimedOut,
                     (_, Status::Code(code)) => Exit::Code(code),
                     (_, Status::Signal(signal)) => Exit::Signal(signal),
                 };
-                Happened::Ended(exit, memory)
+                Happened::Ended(exit, met)
             }
             Ok(None) if self.client.is_gone() => Happened::Gone(ClientError::Gone),
             // Its keeper was killed from within, and everything beneath it is killed for that.
-            Ok(None) => Happened::Ended(Exit::Signal(9), false),
+            Ok(None) => Happened::Ended(Exit::Signal(9), Met::default()),
             Ok(Some(_)) => Happened::Gone(super::out_of_turn()),
             Err(error) => Happened::Gone(error),
         }
@@ -341,8 +341,8 @@ impl Running {
             }
             Happened::Output(stream, Read::End) => self.outputs[stream] = None,
             Happened::Output(_, Read::Nothing) => {}
-            Happened::Ended(exit, memory) => {
-                self.over_memory = memory;
+            Happened::Ended(exit, met) => {
+                self.met = met;
                 let waiting = |output: &Option<Output>| output.as_ref().map_or(0, Output::waiting);
                 self.state = State::Draining(exit, [waiting(&self.outputs[0]), waiting(&self.outputs[1])]);
             }
@@ -398,12 +398,11 @@ impl Running {
         let output = LimitReached { limit: CommandLimit::Output, value: self.max_output };
         let output = (self.dropped > 0).then_some(output);
         let counters = self.bounds.counters.as_ref();
-        let memory = counters.filter(|_| self.over_memory).and_then(|(counters, _)| counters.kept_by_init());
-        let memory = memory.map(|value| LimitReached { limit: CommandLimit::Memory, value });
+        let by_init = counters.into_iter().flat_map(|(counters, _)| counters.met_by_init(self.met));
         let of_the_workspace =
             self.bounds.counters.iter().flat_map(|(counters, before)| counters.reached_since(before));
         let disks = self.bounds.disks.iter().filter_map(|(disk, before)| disk.reached_since(*before));
-        time.into_iter().chain(output).chain(memory).chain(of_the_workspace).chain(disks).collect()
+        time.into_iter().chain(output).chain(by_init).chain(of_the_workspace).chain(disks).collect()
     }
 
     fn give(&mut self, stream: usize, mut bytes: Vec<u8>) {

@@ -364,16 +364,31 @@ async fn memory_is_named_with_its_value_by_who_keeps_it() {
     assert_eq!(next, Ended::of(Exit::Code(3)), "what was before is no concern of its");
 }
 
+/// A command that starts more than this many, where the limit is lower.
+const CROWD: &str = "i=0; while [ $i -lt 100 ]; do sleep 1000 & i=$((i+1)); done";
+
+const PROCESSES: LimitReached = LimitReached { limit: CommandLimit::Processes, value: 40 };
+
+/// A workspace with that limit, and whether it tells of it: an engine may have put its cgroups where this process
+/// cannot look.
+async fn crowded() -> (Ports, bool) {
+    let ports = limited(|limits| limits.processes = PROCESSES.value).await;
+    let sandbox = &ports.inside.sandbox;
+    let tells = match sandbox.enforced().processes {
+        Keeper::Cgroup => sandbox.counters().is_some(),
+        Keeper::Process => true,
+        Keeper::Nobody => false,
+    };
+    (ports, tells)
+}
+
 #[tokio::test]
-async fn processes_are_named_with_their_number_where_a_cgroup_counts_them() {
-    let ports = limited(|limits| limits.processes = 40).await;
-    let script = "i=0; while [ $i -lt 100 ]; do sleep 1000 & i=$((i+1)); done; exit 5";
-    let ended = end(&mut ports.spawn(shell(script)).await.expect("it starts")).await;
+async fn processes_are_named_with_their_number_whoever_counts_them() {
+    let (ports, tells) = crowded().await;
+    let ended = end(&mut ports.spawn(shell(&format!("{CROWD}; exit 5"))).await.expect("it starts")).await;
     assert_ne!(ended.exit, Exit::Code(5));
-    let counted = ports.inside.sandbox.enforced().processes == Keeper::Cgroup;
-    let expected = LimitReached { limit: CommandLimit::Processes, value: 40 };
-    if counted && ports.inside.sandbox.counters().is_some() {
-        assert_eq!(ended.limits, [expected]);
+    if tells {
+        assert_eq!(ended.limits, [PROCESSES]);
     }
     let mut bomb = None;
     eventually("there is room again", async || {
@@ -390,5 +405,24 @@ async fn processes_are_named_with_their_number_where_a_cgroup_counts_them() {
         })
     })
     .await;
-    attach(&ports, &bomb).await.kill().await.expect("the workspace is there");
+    let mut bomb = attach(&ports, &bomb).await;
+    bomb.kill().await.expect("the workspace is there");
+    assert_eq!(end(&mut bomb).await.exit, Exit::Signal(9));
+}
+
+#[tokio::test]
+async fn a_command_that_gets_on_without_more_processes_is_told_of_their_number_all_the_same() {
+    let (ports, tells) = crowded().await;
+    if !tells {
+        return eprintln!("skipped: nobody sees how many there are");
+    }
+    let script = format!("({CROWD}); read word; exit 0");
+    eventually("who looks now and then has seen it", async || {
+        let Ok(mut process) = ports.spawn(Exec { stdin: true, ..shell(&script) }).await else { return false };
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        process.write(b"on\n").await.expect("it is open");
+        let ended = end(&mut process).await;
+        ended.exit == Exit::Code(0) && ended.limits == [PROCESSES]
+    })
+    .await;
 }
