@@ -45,9 +45,11 @@ impl Lock {
     /// # Errors
     /// If it cannot be locked.
     pub fn of_new(file: File, path: &Path) -> io::Result<Option<Self>> {
-        match Self::new(file, Hold::Exclusive) {
-            Ok(lock) => Ok(lock.is_at(path).then_some(lock)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        match Self::at(path, file, Hold::Exclusive) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotFound) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -55,9 +57,16 @@ impl Lock {
     /// Locks what is at a path.
     ///
     /// # Errors
-    /// As [`Lock::new`], and if there is nothing that could be opened to read.
+    /// As [`Lock::new`], if there is nothing that could be opened to read, and [`io::ErrorKind::NotFound`] also if it
+    /// was removed or replaced as it was opened.
     pub fn open(path: &Path, hold: Hold) -> io::Result<Self> {
-        Self::new(File::open(path)?, hold)
+        Self::at(path, File::open(path)?, hold)
+    }
+
+    /// Locks what was opened at a path, if it is still there: else somebody else may hold what is.
+    fn at(path: &Path, file: File, hold: Hold) -> io::Result<Self> {
+        let lock = Self::new(file, hold)?;
+        if lock.is_at(path) { Ok(lock) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// Changes how it is held. Others may come in between, and after an error it may be held no longer.
@@ -187,7 +196,12 @@ mod tests {
         let removed = make();
         fs::remove_file(&path).expect("is removed");
         assert!(Lock::of_new(removed, &path).expect("is locked").is_none());
+        let opened = make();
+        fs::remove_file(&path).expect("is removed");
         let new = Lock::of_new(make(), &path).expect("is locked").expect("is there");
         assert!(new.is_at(&path) && !old.is_at(&path));
+        // as by one who opened it a moment too early
+        let replaced = Lock::at(&path, opened, Hold::Shared).expect_err("it was replaced");
+        assert_eq!(replaced.kind(), io::ErrorKind::NotFound);
     }
 }
