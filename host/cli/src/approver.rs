@@ -47,9 +47,10 @@ impl Approver for Terminal {
             answer
         });
         let asked = tokio::select! {
-            asked = asked => asked,
+            biased;
             // the thread stays with its question: it ends with the process
             () = self.cancel.cancelled() => return Answer::Denied("the task was cancelled".into()),
+            asked = asked => asked,
         };
         match asked {
             Ok(Ok(true)) => Answer::Approved,

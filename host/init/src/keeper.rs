@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::protocol::{Cause, Event, Met, Order, Request, Status, Step};
 use crate::seat::Seat;
 use crate::signals;
-use crate::watchdog::{self, Counts, Tally};
+use crate::watchdog::{Counts, Tally};
 
 use start::{Begun, Start, begin};
 
@@ -285,10 +285,11 @@ impl Keeper<'_, '_> {
     /// The limits that were met while a command ran which ended like this.
     fn met(&self, status: Status) -> Met {
         let Some((tally, before)) = self.tally else { return Met::default() };
-        let met = tally.met_since(before);
-        // A shell may end at once when it cannot fork, and what it started before is there to be seen.
-        let processes = met.processes || status != Status::Code(0) && watchdog::was_full();
-        Met { processes, ..met }
+        if status != Status::Code(0) {
+            // A shell may end at once when it cannot fork, and what it started before is there to be seen.
+            tally.look_after_reaping();
+        }
+        tally.met_since(before)
     }
 
     /// Tells the host, unless it knows, and lets another keeper take the next request.

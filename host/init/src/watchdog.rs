@@ -10,7 +10,7 @@
 use std::fs;
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
@@ -33,9 +33,12 @@ pub(crate) struct Watchdog {
     tally: Tally,
 }
 
-/// How often each limit was met, as process 1 counts and its forks can read.
+/// How often each limit was met, as process 1 and its forks count it together.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tally(&'static Counters);
+pub(crate) struct Tally {
+    counters: &'static Counters,
+    began: Instant,
+}
 
 #[derive(Debug)]
 struct Counters {
@@ -43,6 +46,8 @@ struct Counters {
     memory: AtomicU32,
     /// Looks at which there was no room for a process.
     processes: AtomicU32,
+    /// When a fork last looked, in milliseconds since it all began.
+    looked: AtomicU64,
 }
 
 /// What a tally stood at.
@@ -67,14 +72,33 @@ impl Tally {
             )?;
             &*place.cast::<Counters>()
         };
-        Ok(Self(counters))
+        Ok(Self { counters, began: Instant::now() })
     }
 
     /// What it stands at.
     pub(crate) fn now(self) -> Counts {
-        let [memory, processes] =
-            [&self.0.memory, &self.0.processes].map(|counter| counter.load(Ordering::Acquire));
-        Counts { memory, processes }
+        let Counters { memory, processes, .. } = self.counters;
+        Counts { memory: memory.load(Ordering::Acquire), processes: processes.load(Ordering::Acquire) }
+    }
+
+    /// Looks whether a command that has just been reaped ran where there was no room for a process more. A thousand may
+    /// end at once, so one look of a moment is for all.
+    pub(crate) fn look_after_reaping(self) {
+        // the first is due at once
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (now, looked) = (millis(self.began.elapsed() + EVERY), &self.counters.looked);
+        let last = looked.load(Ordering::Acquire);
+        let is_due = now.saturating_sub(last) >= millis(EVERY);
+        if is_due && looked.compare_exchange(last, now, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.count_if_full(1 + processes::numbers().map(|pid| size(pid).threads).sum::<u64>());
+        }
+    }
+
+    /// Counts if these threads are as many as there may be. The kernel counts each against the limit of processes.
+    fn count_if_full(self, threads: u64) {
+        if getrlimit(Resource::Nproc).current.is_some_and(|most| threads + UNSEEN >= most) {
+            self.counters.processes.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// The limits that were met since then, by whatever command.
@@ -107,9 +131,7 @@ impl Watchdog {
         }
         self.next = Instant::now() + EVERY;
         let all: Vec<(Size, i32)> = processes::numbers().map(|pid| (size(pid), pid)).collect();
-        if is_full(all.iter().map(|(size, _)| size.threads).sum()) {
-            self.tally.0.processes.fetch_add(1, Ordering::Release);
-        }
+        self.tally.count_if_full(all.iter().map(|(size, _)| size.threads).sum());
         let others = || all.iter().filter(|(_, pid)| *pid > 1);
         if others().map(|(size, _)| size.held).sum::<u64>() <= self.memory {
             return;
@@ -117,20 +139,10 @@ impl Watchdog {
         let largest = others().max_by_key(|(size, _)| size.held);
         if let Some(largest) = largest.and_then(|(_, pid)| Pid::from_raw(*pid)) {
             // First, or whoever sees the death could find nothing counted.
-            self.tally.0.memory.fetch_add(1, Ordering::Release);
+            self.tally.counters.memory.fetch_add(1, Ordering::Release);
             let _ = kill_process(largest, Signal::KILL);
         }
     }
-}
-
-/// Whether a command that has just been reaped ran where there was no room for a process more.
-pub(crate) fn was_full() -> bool {
-    is_full(1 + processes::numbers().map(|pid| size(pid).threads).sum::<u64>())
-}
-
-/// Whether these threads are as many as there may be. The kernel counts each against the limit of processes.
-fn is_full(threads: u64) -> bool {
-    getrlimit(Resource::Nproc).current.is_some_and(|most| threads + UNSEEN >= most)
 }
 
 /// What a process takes of the workspace's limits.

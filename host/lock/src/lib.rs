@@ -139,6 +139,8 @@ pub fn close_program(file: File, path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -158,7 +160,8 @@ mod tests {
     fn a_program_is_closed_once_no_process_has_its_descriptor() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("program");
-        fs::copy("/bin/true", &path).expect("is copied");
+        fs::write(&path, "#!/bin/sh\n").expect("is written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("may be run");
         let runs = || std::process::Command::new(&path).status().map(|status| status.success());
         let written = File::options().write(true).open(&path).expect("opens");
         // as one that was forked off and runs no program yet
@@ -167,7 +170,10 @@ mod tests {
         let closed = path.clone();
         std::thread::spawn(move || tell.send(close_program(written, &closed).is_ok()));
         assert!(told.recv_timeout(Duration::from_millis(100)).is_err(), "it is not waited for");
-        assert_eq!(runs().expect_err("is open to be written").kind(), io::ErrorKind::ExecutableFileBusy);
+        // Linux 6.11 runs it all the same
+        if let Err(error) = runs() {
+            assert_eq!(error.kind(), io::ErrorKind::ExecutableFileBusy);
+        }
         drop(inherited);
         assert!(told.recv_timeout(Duration::from_secs(60)).expect("it ends"));
         assert!(runs().expect("runs"));

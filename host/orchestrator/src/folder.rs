@@ -10,7 +10,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sortie_core::TaskId;
 use sortie_lock::{Hold, Lock};
@@ -74,8 +74,10 @@ impl Drop for TaskFolder {
 /// Written into the lock while somebody works on the task.
 const WORKING: &[u8] = b"working\n";
 
-/// How often a lock that is held is tried again.
-const GLANCES: u32 = 10;
+/// For how long a lock that is held is tried again: of a task that somebody may work on, and of one that nobody knew
+/// before.
+const GLANCE: Duration = Duration::from_millis(100);
+const GLANCES: Duration = Duration::from_secs(10);
 
 impl TaskFolder {
     /// Makes the folder of a new task, with its parts, and locks it. Work tree
@@ -102,7 +104,7 @@ impl TaskFolder {
         sortie_workspace::spread(&tasks);
         let path = tasks.join(id.as_str());
         private(false, &path)?;
-        let folder = Self::take(home, id, owner)?.working()?;
+        let folder = Self::take(home, id, owner, GLANCES)?.working()?;
         private(false, &folder.blobs())?;
         Ok(folder)
     }
@@ -113,7 +115,7 @@ impl TaskFolder {
     /// If there is none, somebody works on the task, or nobody is to look into
     /// its workspace before that has been cleared up.
     pub fn open(home: &Path, id: &TaskId, owner: (u32, u32)) -> Result<Self, FolderError> {
-        let folder = Self::take(home, id, owner)?;
+        let folder = Self::take(home, id, owner, GLANCE)?;
         folder.parts().check_owned(id)?;
         if folder.is_suspect() {
             return Err(FolderError::Leavings(id.clone()));
@@ -121,18 +123,16 @@ impl TaskFolder {
         folder.working()
     }
 
-    /// Locks the folder of a task that nobody works on.
-    fn take(home: &Path, id: &TaskId, owner: (u32, u32)) -> Result<Self, FolderError> {
+    /// Locks the folder of a task that nobody works on; who only looks whether somebody does is waited for.
+    fn take(home: &Path, id: &TaskId, owner: (u32, u32), patience: Duration) -> Result<Self, FolderError> {
         let path = Self::place(home, id);
         if !path.is_dir() {
             return Err(FolderError::None(id.clone()));
         }
-        let mut tries = 0;
+        let until = Instant::now() + patience;
         let lock = loop {
             match lock(&path, id) {
-                // who only looks whether somebody works on it holds the lock for a moment
-                Err(FolderError::Taken(_)) if tries < GLANCES => {
-                    tries += 1;
+                Err(FolderError::Taken(_)) if Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 lock => break lock?,

@@ -58,7 +58,7 @@ pub(crate) const TABLES: u32 = 16;
 /// Elements of one table.
 pub(crate) const TABLE_ELEMENTS: usize = 100_000;
 /// What a call may go on for after its task was cancelled, to put things in order.
-pub(crate) const GRACE: Duration = Duration::from_millis(500);
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// A limit that an instance ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

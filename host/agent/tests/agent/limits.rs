@@ -64,7 +64,7 @@ async fn the_time_limit_ends_the_wait_for_a_model() {
 
 #[tokio::test]
 async fn calls_after_the_time_limit_do_not_run_and_a_finish_still_counts() {
-    let limits = Limits { time: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits { time: Duration::from_secs(3), ..Limits::default() };
     let arguments = json!({ "outcome": "done", "title": "t", "summary": "s" });
     let late = [("a", "waits", json!({})), ("b", "echo", json!({})), ("c", "finish", arguments)];
     let world = World::limited([calls(&late)], limits);

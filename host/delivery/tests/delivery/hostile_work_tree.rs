@@ -200,6 +200,7 @@ async fn folders_swapped_for_links_while_they_are_read_bring_nothing_in() {
     let swapper = swap_until(Arc::clone(&stop), Arc::clone(&rounds), &ground, &task.tree);
     let mut commits = 0;
     while commits < 100 || rounds.load(Ordering::Relaxed) < 2000 {
+        assert!(!swapper.is_finished(), "nobody swaps them any more");
         match task.commit().await {
             Ok(_) => commits += 1,
             Err(error) => assert!(matches!(error.code, ErrorCode::Conflict | ErrorCode::Invalid), "{error}"),

@@ -10,7 +10,7 @@ use sortie_core::TaskId;
 use sortie_lock::{Hold, Lock};
 use sortie_workspace::disk;
 
-use super::{FolderError, TaskFolder, WorkspaceParts, failed, remove};
+use super::{FolderError, GLANCE, TaskFolder, WorkspaceParts, failed, remove};
 use crate::store::Store;
 
 /// Ends the names of folders that are being removed. No task's id ends so.
@@ -49,7 +49,7 @@ impl TaskFolder {
     /// was not cleared up after a killed process.
     pub fn remove(home: &Path, id: &TaskId) -> Result<(), FolderError> {
         // the user of the commands plays no part in removing
-        let folder = Self::take(home, id, (0, 0))?;
+        let folder = Self::take(home, id, (0, 0), GLANCE)?;
         for parts in WorkspaceParts::all(home, id) {
             parts.check_owned(id)?;
         }

@@ -24,7 +24,7 @@ fn glance(home: &std::path::Path, id: &TaskId) -> bool {
 fn a_folder_is_made_though_somebody_looks_at_it_before_it_is_locked() {
     let home = tempfile::tempdir().expect("a folder");
     let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let came_first = (0..20_000).any(|_| {
+    let came_first = (0..200_000).any(|_| {
         let id = TaskId::random();
         std::thread::scope(|scope| {
             let glance = scope.spawn(|| glance(home.path(), &id));

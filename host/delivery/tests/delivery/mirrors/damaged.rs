@@ -98,7 +98,7 @@ async fn a_host_that_is_killed_in_the_middle_leaves_a_mirror_that_the_next_task_
             format!("echo $$ > {place}/stuck.new; mv {place}/stuck.new {place}/stuck; exec sleep 1000");
         let is_half = format!("test $(wc -c < {place}/half) -ge 20000");
         remotes.serve(&format!(
-            "| {{ dd bs=65536 count=20 2>/dev/null | tee {place}/half; {is_half} && sh -c '{stuck}'; }}"
+            "| {{ dd bs=1 count=40000 2>/dev/null | tee {place}/half; {is_half} && sh -c '{stuck}'; }}"
         ));
         let name = "mirrors::damaged::a_host_that_is_killed_in_the_middle_leaves_a_mirror_that_the_next_task_makes_whole";
         let mut host = Command::new(std::env::current_exe().expect("is known"))
