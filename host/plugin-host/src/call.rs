@@ -14,11 +14,35 @@ use crate::limits::{GRACE, HANDLES, HOSTCALL_BYTES};
 use crate::log::Writer;
 use crate::state::State;
 
+/// The longest that counts at once of the time in which nothing of this process had its turn.
+const TURN: Duration = Duration::from_millis(20);
+
 /// The limits of one call.
 pub(crate) struct Bounds<'a> {
     pub(crate) time: Duration,
-    pub(crate) deadline: Instant,
+    /// When that is over, if the guest is told of it. Else only what this process had its turns in counts: a machine
+    /// that is busy, or stood still, is no fault of a policy's.
+    pub(crate) deadline: Option<Instant>,
     pub(crate) cancel: &'a CancellationToken,
+}
+
+impl Bounds<'_> {
+    async fn passed(&self) {
+        match self.deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => turns(self.time).await,
+        }
+    }
+}
+
+/// Waits for this much of the time in which this process had its turns.
+async fn turns(time: Duration) {
+    let mut left = time;
+    while !left.is_zero() {
+        let turn = left.min(TURN);
+        tokio::time::sleep(turn).await;
+        left -= turn;
+    }
 }
 
 /// Runs `body` in a fresh store. The store is dropped before this returns,
@@ -46,7 +70,7 @@ pub(crate) async fn run<T: Send>(
     let result = tokio::select! {
         biased;
         result = work => result,
-        () = tokio::time::sleep_until(bounds.deadline) => Err(Failure::Time(bounds.time.as_millis())),
+        () = bounds.passed() => Err(Failure::Time(bounds.time.as_millis())),
         () = long_cancelled(bounds.cancel) => Err(Failure::Cancelled),
     };
     for (level, capture) in [("info", stdout), ("warn", stderr)] {
@@ -65,7 +89,7 @@ fn note_failure<T>(log: &Writer, result: &Result<T, Failure>) {
 /// A cancelled call may end in order, but not take its time.
 async fn long_cancelled(cancel: &CancellationToken) {
     cancel.cancelled().await;
-    tokio::time::sleep(GRACE).await;
+    turns(GRACE).await;
 }
 
 fn store(engine: &Engine, state: State) -> Store<State> {
@@ -77,4 +101,25 @@ fn store(engine: &Engine, state: State) -> Store<State> {
     store.set_hostcall_fuel(HOSTCALL_BYTES);
     store.set_max_component_handles(HANDLES);
     store
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_in_which_this_process_stood_still_hardly_counts() {
+        let mut passed = pin!(turns(Duration::from_secs(1)));
+        assert!(passed.as_mut().now_or_never().is_none());
+        for _ in 1..50 {
+            tokio::time::advance(Duration::from_secs(60)).await;
+            assert!(passed.as_mut().now_or_never().is_none());
+        }
+        tokio::time::advance(TURN).await;
+        assert!(passed.as_mut().now_or_never().is_some());
+    }
 }

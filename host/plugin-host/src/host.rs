@@ -7,7 +7,6 @@ use std::time::Duration;
 use sortie_core::digest::Digest;
 use sortie_core::text::one_line;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
@@ -188,7 +187,7 @@ impl Inner {
 }
 
 pub(crate) fn bounds(time: Duration, cancel: &CancellationToken) -> Bounds<'_> {
-    Bounds { time, deadline: Instant::now() + time, cancel }
+    Bounds { time, deadline: None, cancel }
 }
 
 pub(crate) fn types(error: wasmtime::Error) -> Problem {

@@ -11,10 +11,11 @@ pub struct Limits {
     pub tool_memory: usize,
     /// Bytes of memory of a policy's instance, all its memories together.
     pub policy_memory: usize,
-    /// The time of one evaluation by a policy.
+    /// The time of one evaluation by a policy. What passes while the machine is too busy for this process does not
+    /// count.
     pub policy_time: Duration,
     /// The time that a component has to describe itself, and again to check
-    /// its settings.
+    /// its settings; counted likewise.
     pub load_time: Duration,
     /// Tool calls that run at once; more of them wait.
     pub concurrent_tools: u32,
@@ -58,7 +59,7 @@ pub(crate) const TABLES: u32 = 16;
 /// Elements of one table.
 pub(crate) const TABLE_ELEMENTS: usize = 100_000;
 /// What a call may go on for after its task was cancelled, to put things in order.
-pub(crate) const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
 /// A limit that an instance ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -87,7 +87,7 @@ impl Toolbox {
             &host.engine,
             &host.tools,
             state,
-            Bounds { time, deadline, cancel: &cancel },
+            Bounds { time, deadline: Some(deadline), cancel: &cancel },
             |store| {
                 Box::pin(async move {
                     let instance = guest.instantiate_async(&mut *store).await?;
