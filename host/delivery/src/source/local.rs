@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::{Address, SourceError};
 
 /// How long libgit2 is waited for in a repository that anybody may have made.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A repository of this machine.
 #[derive(Clone, Debug)]
@@ -101,7 +101,7 @@ impl LocalRepository {
 }
 
 /// Does something with a repository of somebody else's, and gives up on it
-/// after five seconds: libgit2 opens what it finds, also what the config
+/// after ten seconds: libgit2 opens what it finds, also what the config
 /// includes, and waits for whoever writes to a fifo. It then waits alone.
 pub(crate) fn patiently<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (tell, told) = mpsc::channel();

@@ -16,7 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Variables that keep the machine's own Git config out of a test.
 pub(crate) fn environment() -> Vec<(OsString, OsString)> {
-    let pairs = [("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_NOSYSTEM", "1"), ("HOME", "/nonexistent")];
+    let pairs = [
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("HOME", "/nonexistent"),
+        ("no_proxy", "*"),
+    ];
     pairs.map(|(name, value)| (name.into(), value.into())).to_vec()
 }
 
