@@ -11,8 +11,8 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 use serde_json::Value;
 
-use crate::signals::hand_on_hangups;
-use crate::support::{FIX, Ran, Site, shell_script};
+use crate::signals::{hand_on_hangups, runs};
+use crate::support::{FIX, LONG, Ran, Site, own_seconds, shell_script, until};
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
@@ -427,7 +427,7 @@ impl Terminal {
                 self.seen.drain(..at + wanted.len());
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "never `{wanted}`: {}", self.seen);
+            assert!(begun.elapsed() < LONG, "never `{wanted}`: {}", self.seen);
             let mut buffer = [0; 4096];
             match self.controller.read(&mut buffer) {
                 Ok(count @ 1..) => self.seen.push_str(&String::from_utf8_lossy(&buffer[..count])),
@@ -466,18 +466,10 @@ fn at_a_terminal_keys_sizes_and_the_exit_code_pass_through() {
     terminal.shows("31 97");
     terminal.shows("sized");
     // Ctrl-C ends what runs inside, and not the shell or this program
-    let seconds = format!("8{}", std::process::id());
+    let seconds = own_seconds();
     terminal.types(&format!("sleep {seconds}; echo ended $?\n"));
     // and not before it is itself: a shell's child may still be deaf to it
-    let line = format!("sleep\0{seconds}\0");
-    let runs = |entry: std::fs::DirEntry| {
-        std::fs::read(entry.path().join("cmdline")).is_ok_and(|own| own == line.as_bytes())
-    };
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !std::fs::read_dir("/proc").expect("it is there").flatten().any(runs) {
-        assert!(Instant::now() < deadline, "it never ran");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("it runs", || runs(&seconds));
     terminal.types("\x03");
     terminal.types("echo st''ill\n");
     terminal.shows("still");

@@ -4,8 +4,8 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::signals::{interrupt, runs, until};
-use crate::support::{FIX, Ran, Site, finish};
+use crate::signals::{interrupt, runs};
+use crate::support::{FIX, Ran, Site, finish, own_seconds, until};
 
 fn call(tool: &str, arguments: Value) -> Value {
     json!({ "name": tool, "arguments": arguments })
@@ -65,37 +65,42 @@ fn a_server_in_the_background_is_asked_read_listed_and_stopped() {
 #[test]
 fn what_is_left_running_ends_before_the_tests_and_the_report_names_it() {
     let site = Site::new();
+    let marker = own_seconds();
     let turns = script([
-        in_background("setsid sleep 86408 & exec sleep 86408"),
+        in_background(&format!("setsid sleep {marker} & exec sleep {marker}")),
         call("shell", json!({ "command": FIX })),
     ]);
     let ran = Ran::of(&mut site.scripted(&turns));
     ran.assert_fixed(&site);
     let left = ran.report()["background"].as_array().expect("a list");
     assert_eq!((left.len(), &left[0]["id"]), (1, &json!("p1")));
-    assert!(left[0]["command"].as_str().is_some_and(|command| command.contains("sleep 86408")), "{left:?}");
+    assert!(
+        left[0]["command"].as_str().is_some_and(|command| command.contains(&format!("exec sleep {marker}"))),
+        "{left:?}"
+    );
     let at = |found: &dyn Fn(&Value) -> bool| ran.events.iter().position(found).expect("it happened");
     let ended = at(&|event| event["type"] == "process.ended" && event["exit"] == "killed by signal 9");
     let verify = at(&|event| event["type"] == "phase.started" && event["phase"] == "verify");
     assert!(ended < verify, "{:#?}", ran.events);
-    until("nothing is left", || !runs("86408"));
+    until("nothing is left", || !runs(&marker));
 }
 
 #[test]
 fn ctrl_c_ends_what_runs_in_the_background() {
     let site = Site::new();
+    let [behind, before] = [own_seconds(), own_seconds()];
     let turns = script([
-        in_background("setsid sleep 86409 & exec sleep 86409"),
-        call("shell", json!({ "command": "exec sleep 86405" })),
+        in_background(&format!("setsid sleep {behind} & exec sleep {behind}")),
+        call("shell", json!({ "command": format!("exec sleep {before}") })),
     ]);
     let child = site.scripted(&turns).stdout(Stdio::piped()).spawn().expect("starts");
-    until("both run", || runs("86409") && runs("86405"));
+    until("both run", || runs(&behind) && runs(&before));
     interrupt(&child);
     let ran = Ran::from(child.wait_with_output().expect("it ends"));
     assert_eq!((ran.code, &ran.report()["outcome"]), (Some(130), &json!("cancelled")), "{}", ran.stderr);
     assert_eq!(ran.report()["background"][0]["id"], "p1");
     assert_eq!(ran.of_type("process.ended").count(), 1);
-    until("nothing is left", || !runs("86409") && !runs("86405"));
+    until("nothing is left", || !runs(&behind) && !runs(&before));
 }
 
 #[test]
@@ -122,9 +127,11 @@ fn a_policy_can_refuse_the_background_alone() {
 #[test]
 fn set_up_that_says_nothing_ends_with_the_limits_name_and_value() {
     let site = Site::new();
-    site.aside("config.toml", "install = \"echo asking; exec sleep 86407\"\n[limits]\nidle_seconds = 1\n");
+    let marker = own_seconds();
+    let install = format!("install = \"echo asking; exec sleep {marker}\"\n");
+    site.aside("config.toml", install + "[limits]\nidle_seconds = 10\n");
     let ran = Ran::of(&mut site.scripted(&script([])));
     let summary = ran.report()["summary"].as_str().expect("a summary");
-    assert!(summary.contains("idle_timeout_ms = 1000") && summary.contains("asking"), "{summary}");
-    until("nothing is left", || !runs("86407"));
+    assert!(summary.contains("idle_timeout_ms = 10000") && summary.contains("asking"), "{summary}");
+    until("nothing is left", || !runs(&marker));
 }

@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::{FIX, Ran, Site, shell_script};
+use crate::support::{FIX, Ran, Site, shell_script, until};
 
 const ALLOWED: &str = "SORTIE_TEST_CLOCK";
 
@@ -78,14 +78,10 @@ fn a_clock_that_jumps_ends_no_task_and_every_duration_is_that_of_a_stopwatch() {
 
 /// Waits until a command has made a file of this name in its home.
 fn until_there(site: &Site, name: &str) {
-    let began = Instant::now();
     let tasks = site.path().join("home/tasks");
     let is_there = || {
         let mut tasks = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
         tasks.any(|task| task.path().join("home").join(name).exists())
     };
-    while !is_there() {
-        assert!(began.elapsed() < Duration::from_secs(300), "the command never begins");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("the command begins", is_there);
 }

@@ -2,9 +2,8 @@
 //! nothing to test with.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use crate::support::{FIX, Ran, Site, shell_script};
+use crate::support::{FIX, Ran, Site, shell_script, until};
 
 fn images() -> Vec<String> {
     let named = ["SORTIE_TEST_IMAGE", "SORTIE_TEST_MUSL_IMAGE"].map(std::env::var);
@@ -27,14 +26,6 @@ fn listed(task: &str, which: &[&str]) -> String {
     let output = output.expect("the command is there");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]
@@ -92,11 +83,11 @@ fn a_host_that_is_killed_leaves_no_container() {
             entry.file_name().into_string().ok()
         };
         // one that was made and not started is the next task's to remove
-        eventually("the container runs", || task().is_some_and(|task| !listed(&task, &[]).is_empty()));
+        until("the container runs", || task().is_some_and(|task| !listed(&task, &[]).is_empty()));
         host.kill().expect("it runs");
         host.wait().expect("it ended");
         let task = task().expect("it began");
-        eventually("the container is gone", || containers(&task).is_empty());
+        until("the container is gone", || containers(&task).is_empty());
     }
 }
 

@@ -8,12 +8,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// Where the real one listens.
-const ENGINE: &str = "/var/run/docker.sock";
+fn engine() -> PathBuf {
+    let host = std::env::var("DOCKER_HOST").unwrap_or_default();
+    host.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").into()
+}
 
 /// A socket that anybody may use, and whose engine is there as long as the door is open.
 pub(crate) struct Door {
     socket: PathBuf,
-    passing: Arc<Mutex<Vec<UnixStream>>>,
+    passing: Arc<Mutex<Passing>>,
+}
+
+/// What is open, and how often all of it was closed.
+#[derive(Default)]
+struct Passing {
+    streams: Vec<UnixStream>,
+    shut: u32,
 }
 
 impl Door {
@@ -36,7 +46,9 @@ impl Door {
     /// The engine has gone away, in the middle of whatever it was asked.
     pub(crate) fn shut(&self) {
         std::fs::remove_file(&self.socket).expect("it was open");
-        for stream in self.passing.lock().expect("lock").drain(..) {
+        let mut passing = self.passing.lock().expect("lock");
+        passing.shut += 1;
+        for stream in passing.streams.drain(..) {
             // the other end may have hung up
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -51,12 +63,18 @@ impl Door {
         let listener = UnixListener::bind(&self.socket).expect("it is free");
         std::fs::set_permissions(&self.socket, PermissionsExt::from_mode(0o666)).expect("is ours");
         let passing = Arc::clone(&self.passing);
-        // it ends with this process; without its path nobody comes any more
+        let shut = passing.lock().expect("lock").shut;
+        // it ends with this process, or with the first that comes too late; without its path nobody else does
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let engine = UnixStream::connect(ENGINE).expect("the engine is there");
+                let engine = UnixStream::connect(engine()).expect("the engine is there");
                 let twin = |stream: &UnixStream| stream.try_clone().expect("is cloned");
-                passing.lock().expect("lock").extend([twin(&client), twin(&engine)]);
+                let mut passing = passing.lock().expect("lock");
+                if passing.shut != shut {
+                    return;
+                }
+                passing.streams.extend([twin(&client), twin(&engine)]);
+                drop(passing);
                 let (to, from) = (twin(&engine), twin(&client));
                 std::thread::spawn(move || pass(from, to, deaf_to));
                 std::thread::spawn(move || pass(engine, client, None));

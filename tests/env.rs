@@ -6,8 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::signals::until;
-use crate::support::{Ran, Site, shell_script};
+use crate::support::{Ran, Site, shell_script, until};
 
 /// A repository with these files, committed.
 fn site(files: &[(&str, &str)]) -> Site {

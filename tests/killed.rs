@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 
 use crate::environments::containers::{docker, images_of};
-use crate::signals::{interrupt, until};
-use crate::support::{FIX, Ran, Site, shell_script};
+use crate::signals::interrupt;
+use crate::support::{FIX, LONG, Ran, Site, own_seconds, shell_script, until};
 
 /// Pseudo-random numbers from a seed that a failure prints.
 struct Dice(u64);
@@ -163,7 +163,7 @@ struct Ground {
     image: Option<String>,
     site: Site,
     tmp: PathBuf,
-    /// How long this run's sleepers sleep.
+    /// How long its sleepers sleep.
     seconds: String,
 }
 
@@ -172,8 +172,7 @@ impl Ground {
         let site = Site::new();
         let tmp = site.path().join("tmp");
         std::fs::create_dir(&tmp).expect("is made");
-        let seconds = format!("5{}", std::process::id());
-        Self { backend, image, site, tmp, seconds }
+        Self { backend, image, site, tmp, seconds: own_seconds() }
     }
 
     /// Has the next task do a set-up of its own.
@@ -302,7 +301,7 @@ impl Ground {
                 if left.is_empty() {
                     break;
                 }
-                assert!(begun.elapsed() < Duration::from_secs(60), "{at}: {left:#?}");
+                assert!(begun.elapsed() < LONG, "{at}: {left:#?}");
                 std::thread::sleep(Duration::from_millis(100));
             }
         };
@@ -349,7 +348,11 @@ fn nothing_is_left_of_a_host_of_containers_that_is_killed() {
     }
 }
 
-/// Cancels tasks while the workspace of their set-up starts. No further command is needed.
+/// How long a host waits for what it has begun, once its task is cancelled.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Cancels tasks while the workspace of their set-up starts. No further command is needed, unless an engine is slower
+/// than its host waits.
 fn cancel_starts(backend: &'static str, image: Option<String>, within: u64) {
     let ground = Ground::new(backend, image);
     let mut dice = Dice::new();
@@ -359,12 +362,20 @@ fn cancel_starts(backend: &'static str, image: Option<String>, within: u64) {
         let wait = dice.below(within);
         std::thread::sleep(Duration::from_millis(wait));
         let family = descendants(child.id());
+        let begun = Instant::now();
         interrupt(&child);
         let last = stdout.lines().map_while(Result::ok).last().expect("events");
         let at = format!("{wait} ms after the start: {last}");
         assert_eq!(child.wait().expect("ends").code(), Some(130), "{at}");
         assert!(last.contains("\"task.ended\"") && last.contains("\"cancelled\""), "{at}");
-        until(&format!("nothing is left, {at}"), || ground.left(child.id(), &family).is_empty());
+        let is_given_up = ground.image.is_some() && begun.elapsed() >= FAREWELL;
+        until(&format!("nothing is left, {at}"), || {
+            let is_clear = ground.left(child.id(), &family).is_empty();
+            if !is_clear && is_given_up {
+                ground.command(ground.site.sortie()).arg("list").output().expect("runs");
+            }
+            is_clear
+        });
     }
 }
 

@@ -29,8 +29,9 @@ impl Mirror {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let request = request(&stream);
+                // before whoever asked can know that it did
+                kept.lock().expect("nobody panics with it").push(request.clone());
                 answer(stream, &folder, &request);
-                kept.lock().expect("nobody panics with it").push(request);
             }
         });
         Self { address, seen }

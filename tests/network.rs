@@ -21,14 +21,14 @@ fn methods_of_a_rule_hold_for_the_agents_commands() {
     let server = server(&site);
     let address = server.address;
     let rule = format!("GET+HEAD@{address}");
-    let plain = format!("curl -sS -m 20 http://{address}/word");
+    let plain = format!("curl -sS -m 300 http://{address}/word");
     let commands = [
         plain.clone(),
-        format!("curl -sS -m 20 --head http://{address}/word"),
+        format!("curl -sS -m 300 --head http://{address}/word"),
         format!("{plain} --data secret"),
         format!("{plain} --request get"),
-        format!("curl -sS -m 20 https://{address}/word 2>&1"),
-        format!("curl -sS -m 20 --proxytunnel http://{address}/word 2>&1"),
+        format!("curl -sS -m 300 https://{address}/word 2>&1"),
+        format!("curl -sS -m 300 --proxytunnel http://{address}/word 2>&1"),
     ];
     let commands: Vec<_> = commands.iter().map(String::as_str).collect();
     let ran = Ran::of(site.scripted(&shell_script(&commands)).args(["--network", &rule]));

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::plugins::no_push;
-use crate::support::{FIX, Site, finish, shell_script};
+use crate::support::{FIX, Site, finish, own_seconds, shell_script, until};
 
 /// Starts a task whose command sleeps, and returns once the sleep runs.
 fn asleep(site: &Site, marker: &str) -> (Child, BufReader<std::process::ChildStdout>) {
@@ -36,14 +36,6 @@ pub(crate) fn runs(marker: &str) -> bool {
     })
 }
 
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 pub(crate) fn interrupt(child: &Child) {
     let pid = i32::try_from(child.id()).expect("a pid");
     let status =
@@ -54,7 +46,8 @@ pub(crate) fn interrupt(child: &Child) {
 #[test]
 fn ctrl_c_once_ends_in_order() {
     let site = Site::new();
-    let (mut child, stdout) = asleep(&site, "86401");
+    let marker = own_seconds();
+    let (mut child, stdout) = asleep(&site, &marker);
     interrupt(&child);
     let last = stdout.lines().map_while(Result::ok).last().expect("events");
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
@@ -63,7 +56,7 @@ fn ctrl_c_once_ends_in_order() {
         (report["type"].as_str(), report["outcome"].as_str()),
         (Some("task.ended"), Some("cancelled"))
     );
-    until("the command is gone", || !runs("86401"));
+    until("the command is gone", || !runs(&marker));
     let list = site.sortie().args(["list", "--json"]).output().expect("runs");
     assert!(String::from_utf8_lossy(&list.stdout).contains("\"state\":\"cancelled\""));
 }
@@ -71,12 +64,13 @@ fn ctrl_c_once_ends_in_order() {
 #[test]
 fn ctrl_c_twice_ends_at_once_and_leaves_no_process() {
     let site = Site::new();
-    let (mut child, _stdout) = asleep(&site, "86402");
+    let marker = own_seconds();
+    let (mut child, _stdout) = asleep(&site, &marker);
     interrupt(&child);
     std::thread::sleep(Duration::from_millis(1));
     interrupt(&child);
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
-    until("the command is gone", || !runs("86402"));
+    until("the command is gone", || !runs(&marker));
 }
 
 /// Has programs that are started from here told of SIGHUP, whoever started the
@@ -126,11 +120,12 @@ fn on_terminal(site: &Site, script: &Value) -> (Child, File) {
 fn a_task_whose_terminal_closes_ends_in_order() {
     hand_on_hangups();
     let site = Site::new();
-    let (mut child, controller) = on_terminal(&site, &shell_script(&["exec sleep 86403"]));
-    until("the command runs", || runs("86403"));
+    let marker = own_seconds();
+    let (mut child, controller) = on_terminal(&site, &shell_script(&[&format!("exec sleep {marker}")]));
+    until("the command runs", || runs(&marker));
     drop(controller);
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
-    until("the command is gone", || !runs("86403"));
+    until("the command is gone", || !runs(&marker));
     assert_eq!((state(&site).as_str(), archives(&site)), ("cancelled", 1));
 }
 
@@ -161,7 +156,7 @@ fn ctrl_c_ends_a_task_that_asks_and_nobody_has_to_answer() {
 fn hanging_up_twice_ends_in_order_also_where_nobody_reads_any_more() {
     hand_on_hangups();
     let site = Site::new();
-    let (mut child, stdout) = asleep(&site, "86404");
+    let (mut child, stdout) = asleep(&site, &own_seconds());
     drop(stdout);
     for _ in 0..2 {
         kill_process(Pid::from_child(&child), Signal::HUP).expect("is told");

@@ -2,9 +2,29 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// Long enough for anything here; only a bug lets it pass.
+pub(crate) const LONG: Duration = Duration::from_secs(300);
+
+/// Waits until something holds, and panics if it never does.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < LONG, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// So many seconds as nobody else on this machine sleeps, to know a sleeper by.
+pub(crate) fn own_seconds() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("5{}{:03}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
 
 /// A folder with a bare origin, a clone of it, and a home for Sortie.
 pub(crate) struct Site {

@@ -263,7 +263,7 @@ fn services_are_there_by_name_for_set_up_and_work_and_are_gone_afterwards() {
     let get = "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://web:8099/\").status)'";
     let settings = format!(
         "{}image = \"{image}\"\n[[environment.service]]\nname = \"web\"\nimage = \"{image}\"\n\
-         command = [\"python3\", \"-m\", \"http.server\", \"8099\"]\nhealth = {}\n",
+         command = [\"python3\", \"-m\", \"http.server\", \"8099\"]\nhealth = {}\nhealth_seconds = 600\n",
         environment(&[MAKE, get]),
         json!(get)
     );

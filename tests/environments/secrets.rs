@@ -3,28 +3,39 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{MAKE, environment, passed, site, steps};
-use crate::support::{Ran, Site, shell_script};
+use crate::support::{Ran, Site, shell_script, until};
+
+/// What was found, unless somebody removed it meanwhile.
+fn unless_gone<T>(found: std::io::Result<T>) -> Option<T> {
+    match found {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        found => Some(found.expect("is read")),
+    }
+}
 
 /// Files in a folder that hold a text in their bytes, names or link targets.
 pub(crate) fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+    assert!(folder.is_dir(), "{}", folder.display());
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).expect("is listed") {
+        for entry in unless_gone(std::fs::read_dir(&folder)).into_iter().flatten() {
             let path = entry.expect("an entry").path();
-            let kind = path.symlink_metadata().expect("is there").file_type();
-            let bytes = if kind.is_symlink() {
-                std::fs::read_link(&path).expect("a link").into_os_string().into_encoded_bytes()
-            } else if kind.is_file() {
-                std::fs::read(&path).expect("is read")
-            } else {
-                Vec::new()
+            let Some(kind) = unless_gone(path.symlink_metadata()).map(|found| found.file_type()) else {
+                continue;
             };
+            let bytes = if kind.is_symlink() {
+                unless_gone(path.read_link()).map(|target| target.into_os_string().into_encoded_bytes())
+            } else if kind.is_file() {
+                unless_gone(std::fs::read(&path))
+            } else {
+                None
+            };
+            let bytes = bytes.unwrap_or_default();
             let named = path.to_string_lossy().contains(text);
             if named || bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
                 found.push(path.clone());
@@ -216,14 +227,10 @@ fn a_host_that_is_killed_in_set_up_leaves_no_secret_in_what_it_had_written() {
     host.kill().expect("is killed");
     host.wait().expect("is gone");
     // what ran in the sandbox may take a moment to end
-    for _ in 0..100 {
+    until("no file holds it", || {
         assert!(site.sortie().arg("list").output().expect("runs").status.success());
-        if holding(&home, SECRET).is_empty() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    assert_eq!(holding(&home, SECRET), Vec::<PathBuf>::new());
+        holding(&home, SECRET).is_empty()
+    });
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn maintenance_runs_before_each_task_and_is_not_kept() {
 fn a_repository_gives_its_set_up_no_longer_than_an_operator_does() {
     for seconds in [0, 1000] {
         let limits = format!("[environment.limits]\nidle_seconds = {seconds}\n");
-        let site = site(&format!("{}{limits}", environment(&["sleep 20; exit 1"])));
+        let site = site(&format!("{}{limits}", environment(&["sleep 600; exit 1"])));
         site.aside("config.toml", "[limits]\nidle_seconds = 1\n");
         let ran = Ran::of(&mut site.scripted(&nothing()));
         let why = ran.report()["summary"].as_str().expect("a summary");
@@ -208,17 +208,18 @@ fn a_repository_gives_its_set_up_no_longer_than_an_operator_does() {
 
 #[test]
 fn set_up_that_hangs_fails_floods_or_wants_a_terminal_ends_with_its_last_lines_and_can_be_entered() {
-    for (command, said) in [
-        ("echo waiting; sleep 1000", "waiting"),
-        ("echo broken >&2; exit 3", "exit status 3\nbroken"),
-        ("yes flood | head -c 50000000; echo the end; exit 1", "the end"),
+    for (command, said, idle) in [
+        ("echo waiting; sleep 1000", "waiting", 15),
+        ("echo broken >&2; exit 3", "exit status 3\nbroken", 300),
+        ("yes flood | head -c 50000000; echo the end; exit 1", "the end", 300),
         (
             "stty size </dev/tty; read -r answer && echo \"got $answer\"; echo nobody answered; false",
             "nobody answered",
+            300,
         ),
     ] {
-        let settings =
-            format!("{}[environment.limits]\nidle_seconds = 2\n", environment(&["mkdir made", command]));
+        let limits = format!("[environment.limits]\nidle_seconds = {idle}\n");
+        let settings = environment(&["mkdir made", command]) + &limits;
         let site = site(&settings);
         let mut run = site.scripted(&nothing());
         let ran = Ran::of(run.arg("--keep"));

@@ -14,6 +14,9 @@ use sortie_workspace::sandbox::Limits;
 use crate::registry::Registry;
 use crate::support::{LONG, Place, docker, engine, eventually, image, start, succeeds};
 
+/// More time than any of these builds takes; only a bug lets it pass.
+const ENOUGH: Duration = Duration::from_secs(1800);
+
 /// The network of a build, and what was asked of the proxy in it.
 struct Network {
     container: Container,
@@ -54,7 +57,7 @@ impl Network {
         place: &Place,
         build: &ImageBuild,
     ) -> Result<(String, Vec<String>), ContainerError> {
-        self.build_within(place, build, LONG).await
+        self.build_within(place, build, ENOUGH).await
     }
 
     async fn build_within(

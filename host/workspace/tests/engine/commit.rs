@@ -73,11 +73,12 @@ async fn an_image_over_the_bound_is_refused_and_does_not_stay() {
     let place = Place::new("large");
     let set_up = start(place.set_up(&image)).await;
     succeeds(&set_up, "head -c 3000000 /dev/urandom > /opt/large").await;
-    let error = set_up.commit("sortie-test-snapshot:large", 1_000_000).await.expect_err("it is too large");
+    let name = format!("sortie-test-snapshot:large-{}", std::process::id());
+    let error = set_up.commit(&name, 1_000_000).await.expect_err("it is too large");
     assert!(matches!(error, ContainerError::TooLarge { bytes: 3_000_000.., most: 1_000_000, .. }), "{error}");
     assert_eq!(place.listed(&["images", "--all"]), Vec::<String>::new());
     succeeds(&set_up, "rm /opt/large").await;
-    set_up.commit("sortie-test-snapshot:large", 1_000_000).await.expect("it is small enough");
+    set_up.commit(&name, 1_000_000).await.expect("it is small enough");
     let error = set_up.commit("no name", 1).await.expect_err("it is no name").to_string();
     assert!(error.contains("no name"), "{error}");
     set_up.finish().await.expect("it ends");

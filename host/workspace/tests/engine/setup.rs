@@ -45,7 +45,8 @@ async fn a_set_up_changes_the_image_and_the_agent_cannot() {
          install -d -o db -g db /var/lib/db/data; setpriv --reuid db --regid db --clear-groups touch /var/lib/db/data/own
          echo cached > ~/cache; echo made > built; echo gone > /tmp/gone";
     succeeds(&set_up, &format!("set -e; {install}")).await;
-    let id = set_up.commit("sortie-test-snapshot:changes", 1 << 30).await.expect("it is kept");
+    let name = format!("sortie-test-snapshot:changes-{}", std::process::id());
+    let id = set_up.commit(&name, 1 << 30).await.expect("it is kept");
     set_up.finish().await.expect("it ends");
 
     let work = start(place.config(&id)).await;

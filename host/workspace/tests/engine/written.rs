@@ -39,6 +39,7 @@ fn writer(image: &str, at: &str, when_asked: bool) -> Service {
         image: image.to_owned(),
         command: ["sh", "-c", &script].map(str::to_owned).into(),
         health: Some(if when_asked { "true" } else { "sleep 1; false" }.to_owned()),
+        health_seconds: Some(600),
         ..Service::default()
     }
 }
@@ -131,7 +132,8 @@ async fn commands_that_fill_a_volume_of_the_image_or_the_root_of_a_set_up_are_en
         }
         let told = Told::default();
         let workspace = start(told.bounded(config)).await;
-        let filled = run(&workspace, &format!("head -c 160M /dev/zero > {at}/full; sleep 600")).await;
+        // little enough that what is written until it is ended is no second reason to end anything
+        let filled = run(&workspace, &format!("head -c 72M /dev/zero > {at}/full; sleep 600")).await;
         let reached = LimitReached { limit: CommandLimit::Disk, value: DISK.bytes };
         assert_eq!((filled.exit, filled.limits), (Exit::Signal(9), vec![reached]));
         // the end of a command may be heard before the word

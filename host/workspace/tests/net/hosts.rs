@@ -240,6 +240,7 @@ async fn without_registries_in_the_rule_nobody_is_one() {
 async fn two_hundred_downloads_that_hang_do_not_keep_the_task_from_its_own() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    crate::support::open_many();
     // sends a beginning and no end, until it is told to
     let hanging = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
     let address = hanging.local_addr().expect("it is bound");

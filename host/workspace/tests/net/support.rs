@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sortie_core::action::{Action, Effect};
 use sortie_core::{Actor, Decision, Verdict};
 use sortie_policy::ports::NetworkMeter;
@@ -13,6 +14,12 @@ use sortie_policy::{Defaults, Evaluator, FactsSource, Fault, Gate, Layer, Link, 
 use sortie_testing::{Kept, Still};
 use sortie_workspace::egress::{Reach, Wire};
 use tokio::net::TcpStream;
+
+/// Lets this process have as many files open as it may: for tests that open more than the usual thousand together.
+pub(crate) fn open_many() {
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).expect("up to the most one may");
+}
 
 /// A policy that denies actions with this text in their target.
 struct Denies(&'static str);

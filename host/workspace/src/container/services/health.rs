@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(5);
 const MOMENT: Duration = Duration::from_millis(500);
 /// Seconds until it has to be ready, unless it says otherwise, and at most.
 const SECONDS: u64 = 60;
-const SECONDS_MAX: u64 = 600;
+const SECONDS_MAX: u64 = 3600;
 /// Bytes of what its check says.
 const OUTPUT: usize = 4096;
 
