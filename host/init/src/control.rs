@@ -311,7 +311,7 @@ mod tests {
             answer(&mut init);
             tell.send(()).expect("somebody listens");
         });
-        told.recv_timeout(Duration::from_secs(20)).expect("it goes on");
+        told.recv_timeout(Duration::from_secs(300)).expect("it goes on");
         drop(host);
     }
 }

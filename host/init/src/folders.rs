@@ -110,6 +110,8 @@ mod tests {
     impl Ground {
         fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("sortie-folders-{name}-{}", std::process::id()));
+            // of a run that was killed
+            drop(fs::remove_dir_all(&path));
             fs::create_dir(&path).expect("it is new");
             Self(path)
         }

@@ -106,16 +106,16 @@ mod tests {
             let command = fs::read(format!("/proc/{waits}/cmdline")).expect("it is there");
             stat.contains(" (sleep) S ") && command.starts_with(b"sleep\0")
         };
-        let settled = || {
+        let stays = || {
             let before = runs(waits).filter(|_| asleep());
             std::thread::sleep(Duration::from_millis(20));
-            before.filter(|before| runs(waits) == Some(*before))
+            before.is_some() && runs(waits) == before
         };
-        let still = std::iter::repeat_with(settled).flatten().next().expect("it sleeps");
+        // something else may wake it now and then
+        assert!(std::iter::repeat_with(stays).take(15_000).any(|stays| stays), "it never sleeps");
         let own = i32::try_from(std::process::id()).expect("process ids are small");
         let before = runs(own).expect("it is there");
         std::thread::sleep(Duration::from_millis(20));
-        assert_eq!(runs(waits), Some(still));
         // of a process with threads, these are the first one's: it may have slept all the while
         assert!(runs(own) >= Some(before));
         child.kill().expect("it is ours");

@@ -285,7 +285,7 @@ async fn a_host_with_a_service_that_waits_to_be_killed() {
     place.owner = owner;
     let _workspace = start(with(&place, &image, vec![server("web", &image, 8080)])).await;
     println!("it runs");
-    tokio::time::sleep(LONG * 10).await;
+    tokio::time::sleep(LONG).await;
 }
 
 #[tokio::test]

@@ -182,7 +182,7 @@ async fn input_that_a_background_command_does_not_read_is_an_error_and_leaves_it
     assert_eq!(written.code, ErrorCode::Unavailable);
     assert!(written.message.contains("does not read"), "{written}");
     process.detach().await.expect("there is room");
-    assert_eq!(sleepers(&seconds).len(), 1);
+    eventually("it lives", async || sleepers(&seconds).len() == 1).await;
 }
 
 #[tokio::test]
@@ -287,35 +287,32 @@ async fn a_background_command_outlives_the_limit_of_the_others_but_not_its_own()
 async fn silence_ends_a_command_with_the_limits_name_and_value_and_words_put_it_off() {
     let ports = Ports::open(CommandLimits::default()).await;
     let seconds = seconds();
-    let script = format!(
-        "setsid sleep {seconds} & for i in 1 2 3 4 5 6; do echo $i; sleep 0.3; done; sleep {seconds}"
-    );
-    let exec = Exec { idle_timeout_ms: Some(1500), ..shell(&script) };
-    let reached = LimitReached { limit: CommandLimit::IdleTimeout, value: 1500 };
-    for background in [false, true] {
-        let mut process = if background {
-            let id = start(&ports, exec.clone()).await;
-            // nobody listens until it has ended
-            eventually("it has ended", async || state(&ports)[0].1.is_some()).await;
-            attach(&ports, &id).await
-        } else {
-            ports.spawn(exec.clone()).await.expect("it starts")
-        };
+    let script =
+        format!("setsid sleep {seconds} & for i in 1 2 3 4 5 6; do echo $i; sleep 1; done; sleep {seconds}");
+    let exec = Exec { idle_timeout_ms: Some(5000), ..shell(&script) };
+    let reached = LimitReached { limit: CommandLimit::IdleTimeout, value: 5000 };
+    let is_ended = async |mut process: Box<dyn Process>| {
         read_until(&mut process, "6\n").await;
         let ended = end(&mut process).await;
         assert_eq!((ended.exit, ended.limits), (Exit::TimedOut, vec![reached]));
-        drop(process);
-        eventually("nothing is left", async || sleepers(&seconds).is_empty()).await;
-    }
+    };
+    let background = start(&ports, exec.clone()).await;
+    is_ended(ports.spawn(exec).await.expect("it starts")).await;
+    // nobody listens to this one until it has ended
+    eventually("it has ended", async || state(&ports)[0].1.is_some()).await;
+    is_ended(attach(&ports, &background).await).await;
+    eventually("nothing is left", async || sleepers(&seconds).is_empty()).await;
 }
 
 #[tokio::test]
 async fn output_that_waits_to_be_read_is_no_silence() {
     let ports = Ports::open(CommandLimits::default()).await;
-    let exec = Exec { idle_timeout_ms: Some(100), ..shell("echo word; touch done; sleep 0.02; exit 5") };
+    let exec = Exec { idle_timeout_ms: Some(100), ..shell("echo $$ > pid; echo word; exit 5") };
     let mut process = ports.spawn(exec).await.expect("it starts");
-    eventually("it has written", async || ports.inside.folders.work_tree.join("done").exists()).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let has_ended = "[ -s pid ] && ! [ -e /proc/$(cat pid) ]";
+    eventually("it has ended", async || ports.inside.sh(has_ended).await.exit == Exit::Code(0)).await;
+    // longer than it may be silent, and than the word of its end takes
+    tokio::time::sleep(Duration::from_secs(1)).await;
     read_until(&mut process, "word\n").await;
     assert_eq!(end(&mut process).await.exit, Exit::Code(5));
 }
@@ -324,10 +321,10 @@ async fn output_that_waits_to_be_read_is_no_silence() {
 async fn time_and_output_are_named_with_their_values() {
     let ports = Ports::open(CommandLimits::default()).await;
     // long enough for the words to come before it
-    let exec = Exec { timeout_ms: Some(3000), max_output: Some(3), ..shell("echo words; sleep 1000") };
+    let exec = Exec { timeout_ms: Some(10_000), max_output: Some(3), ..shell("echo words; sleep 1000") };
     let ended = end(&mut ports.spawn(exec).await.expect("it starts")).await;
     let reached = |limit, value| LimitReached { limit, value };
-    assert_eq!(ended.limits, [reached(CommandLimit::Timeout, 3000), reached(CommandLimit::Output, 3)]);
+    assert_eq!(ended.limits, [reached(CommandLimit::Timeout, 10_000), reached(CommandLimit::Output, 3)]);
     assert_eq!((ended.exit, ended.dropped), (Exit::TimedOut, 3));
 }
 

@@ -7,6 +7,7 @@ mod network;
 mod privileges;
 mod processes;
 
+use std::net::{IpAddr, UdpSocket};
 use std::process::Command;
 
 use crate::support::Outcome;
@@ -35,6 +36,18 @@ pub(crate) fn outside(arguments: &[&str]) -> i32 {
     let output =
         Command::new("/proc/self/exe").arg("--probe").args(arguments).output().expect("the prober runs");
     String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number")
+}
+
+/// Answers each datagram that comes to this address of the host's, at the port that it returns.
+pub(crate) fn answer_datagrams(address: IpAddr) -> String {
+    let socket = UdpSocket::bind((address, 0)).expect("the address is ours");
+    let target = socket.local_addr().expect("it has one").to_string();
+    std::thread::spawn(move || {
+        while let Ok((_, from)) = socket.recv_from(&mut [0; 8]) {
+            socket.send_to(b"hello", from).expect("somebody waits for it");
+        }
+    });
+    target
 }
 
 pub(crate) fn is_root() -> bool {

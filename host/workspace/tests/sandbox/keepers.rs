@@ -6,21 +6,19 @@ use std::time::Duration;
 use rustix::process::Pid;
 use sortie_init::processes;
 use sortie_policy::ports::{Chunk, Exit};
-use sortie_workspace::client::{Running, Stdin};
+use sortie_workspace::client::{Running, Spec, Stdin};
 
 use crate::support::{Box, LONG, eventually, outcome, prober};
 
 /// Starts an attack, which has begun when this returns.
 async fn attack(inside: &Box, arguments: &[&str]) -> Running {
-    attack_within(inside, arguments, Duration::ZERO).await
-}
-
-async fn attack_within(inside: &Box, arguments: &[&str], timeout: Duration) -> Running {
-    let mut spec = inside.spec(&[&[prober(), "--probe", "attack"], arguments].concat());
-    spec.timeout = timeout;
-    let mut running = inside.spawn(&spec, Stdin::Null).await;
+    let mut running = inside.spawn(&spec(inside, arguments), Stdin::Null).await;
     assert_eq!(word(&mut running).await, "up\n");
     running
+}
+
+fn spec(inside: &Box, arguments: &[&str]) -> Spec {
+    inside.spec(&[&[prober(), "--probe", "attack"], arguments].concat())
 }
 
 async fn word(running: &mut Running) -> String {
@@ -67,8 +65,7 @@ async fn a_command_that_is_traced_as_it_dies_is_told_to_have_ended_and_ends() {
 #[tokio::test]
 async fn what_one_command_left_behind_cannot_be_held_by_another_that_traces_it() {
     let inside = Box::start().await;
-    let wait = inside.spec(&[prober(), "--probe", "attack", "wait"]);
-    let mut held = inside.spawn(&wait, Stdin::Null).await;
+    let mut held = inside.spawn(&spec(&inside, &["wait"]), Stdin::Null).await;
     let pid = word(&mut held).await;
     let mut holder = attack(&inside, &["hold", pid.trim()]).await;
     drop(held);
@@ -84,7 +81,7 @@ async fn what_one_command_left_behind_cannot_be_held_by_another_that_traces_it()
 #[tokio::test]
 async fn a_command_that_stops_to_be_looked_at_by_its_keeper_has_not_ended() {
     let inside = Box::start().await;
-    let mut running = attack_within(&inside, &["trace-me"], Duration::from_secs(2)).await;
+    let mut running = inside.spawn_limited(spec(&inside, &["trace-me"])).await;
     assert_eq!(outcome(&mut running).await.exit, Exit::TimedOut);
     drop(running);
     nothing_is_left(&inside).await;
@@ -93,7 +90,7 @@ async fn a_command_that_stops_to_be_looked_at_by_its_keeper_has_not_ended() {
 #[tokio::test]
 async fn who_floods_its_keeper_with_word_of_deaths_ends_when_its_time_is_up() {
     let inside = Box::start().await;
-    let mut running = attack_within(&inside, &["pester", "8"], Duration::from_secs(2)).await;
+    let mut running = inside.spawn_limited(spec(&inside, &["pester", "8"])).await;
     assert_eq!(outcome(&mut running).await.exit, Exit::TimedOut);
     drop(running);
     nothing_is_left(&inside).await;

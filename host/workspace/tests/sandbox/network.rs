@@ -1,13 +1,14 @@
 //! Listeners of the host on its loopback, on a bridge and on every other address that it has are out of reach.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::Command;
 
-use crate::escape::{Checks, is_root, number, outside};
+use crate::escape::{Checks, answer_datagrams, is_root, number, outside};
 use crate::support::Box;
 
 /// The kernel's words for a network that is not there. A refusal would be one: somebody was asked.
-const NO_WAY: [i32; 3] = [libc::ENETUNREACH, libc::EADDRNOTAVAIL, libc::EHOSTUNREACH];
+pub(crate) const NO_WAY: [i32; 4] =
+    [libc::ENETUNREACH, libc::EADDRNOTAVAIL, libc::EHOSTUNREACH, libc::EAFNOSUPPORT];
 
 /// A bridge of the host's with addresses of its own, such as containers of others hang on.
 struct Bridge {
@@ -25,8 +26,10 @@ impl Bridge {
         ip(&["link", "set", "dev", name, "up"]);
         let [four, six] = Self::ADDRESSES;
         ip(&["address", "add", &format!("{four}/30"), "dev", name]);
-        // nobody else could have this address, so that there is nobody to wait for
-        ip(&["address", "add", &format!("{six}/64"), "dev", name, "nodad"]);
+        if has_ipv6() {
+            // nobody else could have this address, so that there is nobody to wait for
+            ip(&["address", "add", &format!("{six}/64"), "dev", name, "nodad"]);
+        }
         bridge
     }
 }
@@ -35,6 +38,12 @@ impl Drop for Bridge {
     fn drop(&mut self) {
         ip(&["link", "delete", "dev", &self.name]);
     }
+}
+
+/// Whether a new interface of this machine's has IPv6.
+fn has_ipv6() -> bool {
+    let off = std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6");
+    off.is_ok_and(|off| off.trim() == "0")
 }
 
 fn ip(arguments: &[&str]) -> String {
@@ -63,7 +72,8 @@ async fn no_listener_of_the_hosts_is_reached_on_any_of_its_addresses() {
     let mut checks = Checks::default();
     let addresses = addresses();
     if bridge.is_some() {
-        for wanted in Bridge::ADDRESSES {
+        let [four, six] = Bridge::ADDRESSES;
+        for wanted in [Some(four), has_ipv6().then_some(six)].into_iter().flatten() {
             let wanted: IpAddr = wanted.parse().expect("an address");
             checks.expect("the bridge", addresses.iter().any(|(_, address)| *address == wanted), &addresses);
         }
@@ -82,8 +92,7 @@ async fn no_listener_of_the_hosts_is_reached_on_any_of_its_addresses() {
         if address.is_ipv6() {
             continue;
         }
-        let socket = UdpSocket::bind(SocketAddr::new(address, 0)).expect("the address is ours");
-        let target = socket.local_addr().expect("it listens").to_string();
+        let target = answer_datagrams(address);
         let seen = number(&inside.probe(&["datagram", &target]).await);
         checks.expect(&format!("a datagram to {interface}, {target}"), expected(seen), seen);
         checks.expect(

@@ -111,12 +111,13 @@ async fn what_cannot_start_says_why() {
 
 #[tokio::test]
 async fn an_action_asks_for_less_than_the_limits_and_gets_no_more() {
-    let limits = CommandLimits { timeout: Duration::from_millis(200), max_output: 100 };
+    let limits = CommandLimits { timeout: Duration::from_millis(200), ..CommandLimits::default() };
     let ports = Ports::open(limits).await;
     for timeout_ms in [None, Some(0), Some(u64::MAX)] {
         let exec = Exec { timeout_ms, ..shell("sleep 1000") };
         assert_eq!(read(&mut ports.spawn(exec).await.expect("it starts")).await.1, Exit::TimedOut);
     }
+    let ports = Ports::open(CommandLimits { max_output: 100, ..CommandLimits::default() }).await;
     for (max_output, kept) in [(None, 100), (Some(10), 10), (Some(1000), 100)] {
         let exec = Exec { max_output, ..shell("head -c 500 /dev/zero") };
         let (text, _, dropped) = read(&mut ports.spawn(exec).await.expect("it starts")).await;

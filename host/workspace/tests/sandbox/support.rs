@@ -6,10 +6,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::process::Pid;
 use sortie_init::processes;
+use sortie_policy::ports::{Chunk, Exit};
 use sortie_workspace::Isolated;
 use sortie_workspace::client::{Running, Spec, Stdin};
 use sortie_workspace::sandbox::{Sandbox, SandboxConfig};
@@ -30,9 +33,13 @@ pub(crate) extern "C" fn serve_if_asked() {
     }
 }
 
-/// The bytes of init: this binary, or what `SORTIE_TEST_INIT` names, to try the one that is shipped.
-pub(crate) fn init() -> Vec<u8> {
-    std::fs::read(shipped_init().unwrap_or_else(|| "/proc/self/exe".into())).expect("init can be read")
+/// The bytes of init: this binary, or what `SORTIE_TEST_INIT` names, to try the one that is shipped. They
+/// are read once: one test looks at how much memory this process takes.
+pub(crate) fn init() -> &'static [u8] {
+    static INIT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        std::fs::read(shipped_init().unwrap_or_else(|| "/proc/self/exe".into())).expect("init can be read")
+    });
+    &INIT
 }
 
 fn shipped_init() -> Option<PathBuf> {
@@ -72,7 +79,8 @@ impl Folders {
         };
         let (work_tree, home) = (folder("work"), folder("home"));
         if shipped_init().is_some() {
-            std::fs::copy("/proc/self/exe", home.join("prober")).expect("the test binary can be copied");
+            let own = std::fs::read("/proc/self/exe").expect("the test binary can be read");
+            program(&home.join("prober"), &own);
         }
         Self { outside, work_tree, home }
     }
@@ -149,6 +157,20 @@ impl Box {
     pub(crate) async fn spawn(&self, spec: &Spec, stdin: Stdin) -> Running {
         let spawned = self.sandbox.client().spawn(spec, stdin, 64 << 20);
         tokio::time::timeout(LONG, spawned).await.expect("init answers").expect("the command starts")
+    }
+
+    /// Starts a command that says `up`, with a limit of time that lets it come to that.
+    pub(crate) async fn spawn_limited(&self, mut spec: Spec) -> Running {
+        for seconds in [2, 10, 60] {
+            spec.timeout = Duration::from_secs(seconds);
+            let mut running = self.spawn(&spec, Stdin::Null).await;
+            match running.next(LONG).await.expect("the workspace is there") {
+                Some(Chunk::Stdout(word)) if word == b"up\n" => return running,
+                Some(Chunk::Exit(ended)) if ended.exit == Exit::TimedOut => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        panic!("it is never up");
     }
 
     pub(crate) async fn run(&self, argv: &[&str]) -> Outcome {

@@ -9,7 +9,7 @@ use sortie_workspace::client::Running;
 use sortie_workspace::sandbox::Owner;
 
 /// Long enough for anything here; only a bug lets it pass.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(300);
 
 #[used]
 #[expect(unsafe_code, reason = "to be first in the process, before the harness starts its threads")]

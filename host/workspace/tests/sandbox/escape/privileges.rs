@@ -6,7 +6,7 @@ use std::process::Command;
 use sortie_policy::ports::Exit;
 
 use super::{Checks, is_root, number};
-use crate::support::Box;
+use crate::support::{Box, program};
 
 #[tokio::test]
 async fn no_privilege_is_left_and_none_is_gained() {
@@ -71,9 +71,9 @@ async fn a_setuid_program_of_roots_in_the_work_tree_gains_nothing() {
     }
     use std::os::unix::fs::PermissionsExt;
     let inside = Box::start().await;
-    let program = inside.folders.work_tree.join("id");
-    fs::copy("/usr/bin/id", &program).expect("it is there");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("root may");
+    let id = inside.folders.work_tree.join("id");
+    program(&id, &fs::read("/usr/bin/id").expect("it is there"));
+    fs::set_permissions(&id, fs::Permissions::from_mode(0o4755)).expect("root may");
     let outcome = inside.sh("./id -u").await;
     assert_eq!((outcome.exit, outcome.stdout.trim() == "0"), (Exit::Code(0), false), "{}", outcome.stdout);
 }
