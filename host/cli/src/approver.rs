@@ -95,6 +95,7 @@ fn details(details: &serde_json::Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use super::*;
@@ -124,6 +125,24 @@ mod tests {
         });
         terminal.cancel.cancel();
         assert_eq!(terminal.ask(question()).await, Answer::Denied("the task was cancelled".into()));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_with_the_end_of_the_task_is_none() {
+        static ANSWERED: AtomicBool = AtomicBool::new(false);
+        let terminal = terminal(|_| {
+            ANSWERED.store(true, Ordering::SeqCst);
+            Ok(true)
+        });
+        // on one thread: nobody looks at the answer before the task is cancelled as well
+        let (answer, ()) = tokio::join!(terminal.ask(question()), async {
+            while !ANSWERED.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(100));
+            terminal.cancel.cancel();
+        });
+        assert_eq!(answer, Answer::Denied("the task was cancelled".into()));
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ pub enum Hold {
 }
 
 impl Lock {
-    /// Locks what was opened. It may have been moved or removed since: [`Lock::is_at`] tells.
+    /// Locks what was opened, wherever it is by now; see [`Lock::at`].
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if somebody else holds it; nobody is waited for. Else if it cannot be locked.
@@ -57,14 +57,16 @@ impl Lock {
     /// Locks what is at a path.
     ///
     /// # Errors
-    /// As [`Lock::new`], if there is nothing that could be opened to read, and [`io::ErrorKind::NotFound`] also if it
-    /// was removed or replaced as it was opened.
+    /// As [`Lock::at`], and if there is nothing that could be opened to read.
     pub fn open(path: &Path, hold: Hold) -> io::Result<Self> {
         Self::at(path, File::open(path)?, hold)
     }
 
     /// Locks what was opened at a path, if it is still there: else somebody else may hold what is.
-    fn at(path: &Path, file: File, hold: Hold) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// As [`Lock::new`], and [`io::ErrorKind::NotFound`] if it was removed or replaced since.
+    pub fn at(path: &Path, file: File, hold: Hold) -> io::Result<Self> {
         let lock = Self::new(file, hold)?;
         if lock.is_at(path) { Ok(lock) } else { Err(io::ErrorKind::NotFound.into()) }
     }

@@ -348,13 +348,12 @@ fn lock(folder: &Path, id: &TaskId) -> Result<Lock, FolderError> {
 
 /// Locks a file that was found at this path.
 fn lock_open(file: File, path: &Path, id: &TaskId) -> Result<Lock, FolderError> {
-    match Lock::new(file, Hold::Exclusive) {
-        // somebody may have removed the folder between the two
-        Ok(lock) if !lock.is_at(path) => Err(FolderError::None(id.clone())),
-        Ok(lock) => Ok(lock),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(FolderError::Taken(id.clone())),
-        Err(error) => Err(failed("lock", path, error)),
-    }
+    Lock::at(path, file, Hold::Exclusive).map_err(|error| match error.kind() {
+        // somebody removed the folder between the two
+        io::ErrorKind::NotFound => FolderError::None(id.clone()),
+        io::ErrorKind::WouldBlock => FolderError::Taken(id.clone()),
+        _ => failed("lock", path, error),
+    })
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> FolderError {

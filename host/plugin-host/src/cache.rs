@@ -263,7 +263,7 @@ fn sweep_file(path: &Path, unused: Option<Duration>) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
     if name.starts_with('.') && name.ends_with(".new") {
         // held until it is gone: whoever is about to write it finds it locked, or not there
-        let lock = open_regular(path).and_then(|(file, _)| Lock::new(file, Hold::Exclusive));
+        let lock = open_regular(path).and_then(|(file, _)| Lock::at(path, file, Hold::Exclusive));
         return lock.is_ok_and(|_lock| fs::remove_file(path).is_ok());
     }
     let is_unused = |unused| {

@@ -1,8 +1,10 @@
 //! Policies, through a real gate.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use sortie_core::action::{Effect as _, TaskSubmit};
 use sortie_core::{ActionKind, Actor, Decision};
 use sortie_plugin_host::{Limits, PluginSpec};
@@ -110,6 +112,27 @@ async fn a_policy_that_loops_denies_as_a_fault() {
     let gate = gate(vec![link("fixture", &[ActionKind::ToolCall], policy)], &Decisions::default());
     let refusal = gate.permit(&Actor::Agent, named("loop")).await.expect_err("it loops");
     assert!(refusal.fault && refusal.reason.contains("it ran longer than its 300 ms"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_machine_that_stands_still_is_no_fault_of_a_policys() {
+    let policy = evaluator_within(&Log::default(), Duration::from_secs(1)).await;
+    let event = event("loop");
+    let mut evaluated = pin!(policy.evaluate(&event));
+    tokio::time::pause();
+    for _ in 0..40 {
+        assert!(evaluated.as_mut().now_or_never().is_none(), "it had no turn in that time");
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    // it is bounded all the same
+    for _ in 0..40 {
+        if let Some(ended) = evaluated.as_mut().now_or_never() {
+            let fault = ended.expect_err("it loops").to_string();
+            return assert!(fault.contains("it ran longer than its 1000 ms"), "{fault}");
+        }
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    panic!("nobody ends it");
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ fn is_abandoned(path: &Path) -> bool {
     let flags = i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits());
     let Ok(flags) = flags else { return false };
     let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else { return false };
-    Lock::new(file, Hold::Exclusive).is_ok_and(|_lock| fs::remove_file(path).is_ok())
+    Lock::at(path, file, Hold::Exclusive).is_ok_and(|_lock| fs::remove_file(path).is_ok())
 }
 
 #[cfg(test)]

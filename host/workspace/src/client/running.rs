@@ -397,12 +397,11 @@ impl Running {
         let time = time.map(|(limit, time)| LimitReached { limit, value: milliseconds(time) });
         let output = LimitReached { limit: CommandLimit::Output, value: self.max_output };
         let output = (self.dropped > 0).then_some(output);
-        let counters = self.bounds.counters.as_ref();
-        let by_init = counters.into_iter().flat_map(|(counters, _)| counters.met_by_init(self.met));
-        let of_the_workspace =
-            self.bounds.counters.iter().flat_map(|(counters, before)| counters.reached_since(before));
+        let of_the_workspace = self.bounds.counters.iter().flat_map(|(counters, before)| {
+            counters.met_by_init(self.met).chain(counters.reached_since(before))
+        });
         let disks = self.bounds.disks.iter().filter_map(|(disk, before)| disk.reached_since(*before));
-        time.into_iter().chain(output).chain(by_init).chain(of_the_workspace).chain(disks).collect()
+        time.into_iter().chain(output).chain(of_the_workspace).chain(disks).collect()
     }
 
     fn give(&mut self, stream: usize, mut bytes: Vec<u8>) {
