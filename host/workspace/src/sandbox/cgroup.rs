@@ -249,7 +249,10 @@ fn sweep_below(mut cgroups: VecDeque<PathBuf>, most: usize) -> usize {
 
 /// The process that made a cgroup of this name, if that was a host of ours.
 fn owner(name: &OsStr) -> Option<u32> {
-    name.to_str()?.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
+    let (process, count) = name.to_str()?.strip_prefix(PREFIX)?.split_once('-')?;
+    // whoever runs a unit `sortie-20261123-nightly.scope` keeps it
+    count.parse::<u32>().ok()?;
+    process.parse().ok()
 }
 
 /// Whether it is a cgroup of a host of ours that is dead.
@@ -429,9 +432,14 @@ mod tests {
         let parent = tempfile::tempdir().expect("a folder");
         let own = format!("{PREFIX}{}-0", std::process::id());
         // no process has a number as large as these
-        for name in
-            [own.as_str(), "sortie-4294967294-0", "sortie-4294967295-0", "sortie-x-0", "other-4294967295-0"]
-        {
+        for name in [
+            own.as_str(),
+            "sortie-4294967294-0",
+            "sortie-4294967295-0",
+            "sortie-4294967295-nightly.scope",
+            "sortie-x-0",
+            "other-4294967295-0",
+        ] {
             fs::create_dir(parent.path().join(name)).expect("is made");
         }
         // a host whose processes cannot be seen from here, in a container say
