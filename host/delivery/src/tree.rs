@@ -1,7 +1,7 @@
 //! Trees of the host's repository: flat listings of them, how two differ, and
 //! new trees from old ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use git2::{Oid, Repository, Tree};
@@ -215,21 +215,20 @@ fn edit_folder(
 
 /// Listings by tree, so that the head's and the base's are made once.
 #[derive(Debug, Default)]
-pub(crate) struct Listings(BTreeMap<Oid, Arc<Listing>>);
+pub(crate) struct Listings(VecDeque<(Oid, Arc<Listing>)>);
 
 impl Listings {
     /// The listing of a commit's tree.
     pub(crate) fn of(&mut self, repository: &Repository, commit: Oid) -> Result<Arc<Listing>, PortError> {
         let tree = repository.find_commit(commit).and_then(|commit| commit.tree()).map_err(unreadable)?;
-        if let Some(known) = self.0.get(&tree.id()) {
-            return Ok(Arc::clone(known));
-        }
-        let listing = Arc::new(list(repository, &tree)?);
-        // the base's, the head's, and a little history
-        while self.0.len() >= 4 {
-            self.0.pop_first();
-        }
-        self.0.insert(tree.id(), Arc::clone(&listing));
+        let known = self.0.iter().position(|(id, _)| *id == tree.id()).and_then(|at| self.0.remove(at));
+        let listing = match known {
+            Some((_, listing)) => listing,
+            None => Arc::new(list(repository, &tree)?),
+        };
+        // the base's, the head's, and a little history: what was asked for longest ago goes
+        self.0.truncate(3);
+        self.0.push_front((tree.id(), Arc::clone(&listing)));
         Ok(listing)
     }
 }
@@ -273,6 +272,29 @@ mod tests {
         }
         let tree = repository.odb().and_then(|odb| odb.write(ObjectType::Tree, &bytes)).expect("a tree");
         (folder, repository, tree)
+    }
+
+    #[test]
+    fn what_is_asked_for_again_and_again_is_listed_once() {
+        let (_folder, repository, _) = raw_tree(&[]);
+        let author = git2::Signature::new("A", "a@example.org", &git2::Time::new(1, 0)).expect("a name");
+        let commit = |file: String| {
+            let mut builder = repository.treebuilder(None).expect("a tree");
+            let blob = repository.blob(b"x").expect("a blob");
+            builder.insert(file, blob, 0o100_644).expect("an entry");
+            let tree = builder.write().and_then(|id| repository.find_tree(id)).expect("a tree");
+            repository.commit(None, &author, &author, "", &tree, &[]).expect("a commit")
+        };
+        let mut listings = Listings::default();
+        let base = commit("base".to_owned());
+        let first = listings.of(&repository, base).expect("a listing");
+        for number in 0..20 {
+            let head = listings.of(&repository, commit(number.to_string())).expect("a listing");
+            assert_eq!(head.keys().next().map(Vec::as_slice), Some(number.to_string().as_bytes()));
+            let again = listings.of(&repository, base).expect("a listing");
+            assert!(Arc::ptr_eq(&first, &again), "after {number}");
+        }
+        assert_eq!(listings.0.len(), 4);
     }
 
     /// Git's own checks at the fetch come first; these hold where it has none.
