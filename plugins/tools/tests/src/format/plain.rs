@@ -41,7 +41,9 @@ pub(crate) fn summaries(text: &str) -> Option<Parsed> {
     add(columns(text, "ℹ ", &NODE));
     add(columns(text, "# ", &NODE));
     add(uvu(text));
-    let mut parsed = if sum.is_none() { tap::parse(text) } else { Parsed::default() };
+    // without a plan, `ok` is anybody's word: of `go test` for a package, say
+    let is_tap = text.lines().any(|line| line.starts_with("TAP version ") || line.starts_with("1.."));
+    let mut parsed = if sum.is_none() && is_tap { tap::parse(text) } else { Parsed::default() };
     if let Some(counts) = sum {
         parsed.found = true;
         parsed.counts = counts;
@@ -324,6 +326,7 @@ mod tests {
             "1 spec, x failures",
             "Tests run: 1, Failures: 5, Errors: 0, Skipped: 0",
             "# PASS: 3",
+            "ok  \texample.com/a\t0.01s\nFAIL\texample.com/b\t0.02s",
         ] {
             assert_eq!(summaries(text), None, "{text}");
         }
