@@ -378,7 +378,12 @@ mod tests {
         let mut command = std::process::Command::new("git");
         // without the repository, which is nowhere
         command.args(&before[2..]).args(["credential", "fill"]);
-        command.envs(prepared.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        for (name, value) in prepared.as_std().get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_ASKPASS", "true");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("git runs");
         let question = format!("protocol=https\nhost={host}\n\n");

@@ -330,7 +330,7 @@ mod tests {
         for line in [
             "index-url = https://pip.example/simple\n",
             "extra-index-url = https://a.example/s https://b.example/s\n",
-            "[install]\nfind-links = https://l.example/\n",
+            "find-links = https://l.example/\n",
         ] {
             assert!(of(".config/pip/pip.conf").contains(line), "{line}: {}", of(".config/pip/pip.conf"));
         }

@@ -3,16 +3,14 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use crate::support::{Ground, environment, git};
+use crate::support::{Ground, git, git_command};
 
 /// Writes an object past Git's checks.
 pub(crate) fn raw_object(folder: &Path, kind: &str, content: &[u8]) -> String {
-    let mut child = Command::new("git")
+    let mut child = git_command(folder)
         .args(["hash-object", "-w", "--stdin", "--literally", "-t", kind])
-        .current_dir(folder)
-        .envs(environment())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -22,7 +22,7 @@ impl Forges {
     async fn start() -> Self {
         let ground = Ground::with(&[("a", "1\n")]);
         git(&ground.origin(), &["update-server-info"]);
-        let identity = Identity::of("localhost");
+        let identity = Identity::of("127.0.0.1");
         write(ground.path(), "ca.pem", identity.pem());
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (kept, root) = (Arc::clone(&seen), ground.path().to_owned());
@@ -32,7 +32,7 @@ impl Forges {
         });
         let files = files.await.port();
         let leading = identity.serve(move |path| {
-            let location = format!("https://localhost:{files}/{path}");
+            let location = format!("https://127.0.0.1:{files}/{path}");
             https::response("301 Moved", &[("location", &location)], b"")
         });
         let leading = leading.await.port();
@@ -42,7 +42,7 @@ impl Forges {
     /// A task on the repository of the server at this port.
     fn task(&self, port: u16) -> Task {
         let folder = self.ground.path();
-        Task::on(&self.ground, &format!("https://localhost:{port}/origin.git"), |config| {
+        Task::on(&self.ground, &format!("https://127.0.0.1:{port}/origin.git"), |config| {
             config.deliver = false;
             config.mirrors = Some(Mirrors::new(&folder.join("home")));
             config.host_repository = folder.join(format!("task-{port}.git"));

@@ -19,20 +19,31 @@ pub(crate) fn environment() -> Vec<(OsString, OsString)> {
     let pairs = [
         ("GIT_CONFIG_GLOBAL", "/dev/null"),
         ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_DEFAULT_HASH", "sha1"),
+        ("GIT_DEFAULT_REF_FORMAT", "files"),
         ("HOME", "/nonexistent"),
         ("no_proxy", "*"),
     ];
     pairs.map(|(name, value)| (name.into(), value.into())).to_vec()
 }
 
+/// Git without what a hook of somebody's own repository hands on, such as `GIT_DIR`.
+pub(crate) fn git_command(folder: &Path) -> Command {
+    let mut command = Command::new("git");
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for name in names.filter(|name| name.as_encoded_bytes().starts_with(b"GIT_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(folder).envs(environment());
+    command
+}
+
 /// Runs Git as a user or a model would; returns its output.
 pub(crate) fn git(folder: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("git")
+    let output = git_command(folder)
         .args(["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"])
         .args(["-c", "protocol.file.allow=always", "-c", "commit.gpgSign=false", "-c", "core.fsync=none"])
         .args(arguments)
-        .current_dir(folder)
-        .envs(environment())
         .output()
         .expect("git runs");
     assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -109,9 +120,8 @@ impl Ground {
         for (path, content) in files {
             stream.push_str(&format!("M 100644 inline {path}\ndata {}\n{content}\n", content.len()));
         }
-        let mut import = Command::new("git")
+        let mut import = git_command(&self.origin())
             .args(["fast-import", "--quiet", "--force"])
-            .current_dir(self.origin())
             .stdin(Stdio::piped())
             .spawn()
             .expect("git runs");
@@ -137,7 +147,10 @@ impl Ground {
 
     /// A shell command that would leave the marker.
     pub(crate) fn bomb(&self) -> String {
-        format!("touch {}", self.marker.display())
+        let path = self.marker.display().to_string();
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+        assert!(path.chars().all(is_plain), "a shell would read {path} as something else: set TMPDIR");
+        format!("touch {path}")
     }
 
     pub(crate) fn nothing_ran(&self) {

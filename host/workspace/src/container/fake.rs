@@ -302,7 +302,7 @@ async fn a_limit_that_the_engine_drops_without_a_word_ends_the_container() {
 
 #[tokio::test]
 async fn a_caller_that_the_engine_does_not_call_process_1_is_turned_away() {
-    let fake = Fake::start(Says { kept: kept(), process: 1, ..Says::default() });
+    let fake = Fake::start(Says { kept: kept(), process: std::process::id() + 1, ..Says::default() });
     let engine = fake.connect().await.expect("it is there");
     let error = Container::start(&engine, fake.config(limits())).await.expect_err("it is not process 1");
     let own = format!("process {} called", std::process::id());

@@ -271,7 +271,10 @@ async fn what_a_dockerfile_starts_from_is_a_name_of_a_registry_that_is_listed_an
         let _ = sender.send(());
     });
     let id = docker(&["inspect", "--format", "{{.Id}}", &image]);
-    let prefix = id.trim_start_matches("sha256:")[..13].to_owned();
+    let digits = id.trim_start_matches("sha256:");
+    // decimal digits alone would be the number of a stage
+    let letter = digits.find(|digit: char| digit.is_ascii_lowercase()).expect("64 digits have a letter");
+    let prefix = digits[..=letter.max(12)].to_owned();
     let made = format!("sortie-test-made:{}", std::process::id());
     let container = docker(&["create", &image, "true"]);
     docker(&["commit", "--change", &format!("LABEL dev.sortie.owner={}", place.owner), &container, &made]);

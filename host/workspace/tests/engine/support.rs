@@ -45,7 +45,9 @@ impl Place {
             path
         };
         let (work_tree, home) = (folder("work"), folder("home"));
-        Self { outside, work_tree, home, owner: format!("{name}-{}", std::process::id()) }
+        // no other test, run or machine has it; names of images are in lower case
+        let own = outside.path().file_name().expect("it has one").to_string_lossy().to_lowercase();
+        Self { work_tree, home, owner: format!("{name}-{}", own.trim_start_matches('.')), outside }
     }
 
     /// A container as the agent's is.

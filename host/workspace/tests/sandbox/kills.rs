@@ -161,7 +161,7 @@ async fn who_stops_commands_before_they_are_themselves_holds_up_nothing_for_ever
 async fn a_command_and_its_group_end_at_one_stroke() {
     let inside = Box::start().await;
     let init = inside.numbers().await.init;
-    let seconds = format!("6{}", std::process::id());
+    let seconds = format!("6{}0", std::process::id());
     let script = format!("sleep {seconds} & sleep {seconds} & wait");
     let mut running = inside.spawn(&inside.spec(&["/bin/sh", "-c", &script]), Stdin::Null).await;
     eventually("the sleepers run", async || sleepers(&seconds).len() == 2).await;
@@ -178,7 +178,7 @@ async fn a_command_and_its_group_end_at_one_stroke() {
 async fn everything_ends_with_the_helper_though_the_control_socket_is_held() {
     let inside = Box::start().await;
     let helper = inside.numbers().await.helper;
-    let seconds = format!("7{}", std::process::id());
+    let seconds = format!("7{}0", std::process::id());
     let running = inside.spawn(&inside.spec(&["sleep", &seconds]), Stdin::Null).await;
     eventually("the sleeper runs", async || sleepers(&seconds).len() == 1).await;
     kill_process(helper, Signal::KILL).expect("it is ours");
@@ -217,7 +217,7 @@ async fn process_1_cannot_be_signalled_from_inside() {
 #[tokio::test]
 async fn nothing_runs_when_stop_returns() {
     let inside = Box::start().await;
-    let seconds = format!("8{}", std::process::id());
+    let seconds = format!("8{}0", std::process::id());
     let script = format!("setsid sleep {seconds} & setsid sleep {seconds} & wait");
     let running = inside.spawn(&inside.spec(&["/bin/sh", "-c", &script]), Stdin::Null).await;
     eventually("the sleepers run", async || sleepers(&seconds).len() == 2).await;
@@ -229,7 +229,7 @@ async fn nothing_runs_when_stop_returns() {
 #[tokio::test]
 async fn dropping_the_sandbox_ends_it_too() {
     let inside = Box::start().await;
-    let seconds = format!("9{}", std::process::id());
+    let seconds = format!("9{}0", std::process::id());
     let running = inside.spawn(&inside.spec(&["sleep", &seconds]), Stdin::Null).await;
     eventually("the sleeper runs", async || sleepers(&seconds).len() == 1).await;
     let Box { sandbox, folders } = inside;

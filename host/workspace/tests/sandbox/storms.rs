@@ -79,7 +79,7 @@ async fn commands_that_are_started_during_a_fork_bomb_run_or_are_refused_and_nev
 #[tokio::test]
 async fn a_command_that_closes_its_streams_and_lives_on_has_not_ended() {
     let inside = Box::start().await;
-    let seconds = format!("5{}", std::process::id());
+    let seconds = format!("5{}0", std::process::id());
     let script = format!("echo first; exec sleep {seconds} <&- >&- 2>&-");
     let mut running = inside.spawn(&inside.spec(&["/bin/sh", "-c", &script]), Stdin::Null).await;
     assert_eq!(running.next(LONG).await.expect("it runs"), Some(Chunk::Stdout(b"first\n".to_vec())));

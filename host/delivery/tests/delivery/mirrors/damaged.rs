@@ -118,10 +118,11 @@ async fn a_host_that_is_killed_in_the_middle_leaves_a_mirror_that_the_next_task_
         remotes.serve("");
         let (_, base, _) = remotes.fetch(None).await;
         assert_eq!(base, remotes.main());
-        let left: Vec<_> = files(&remotes.place())
+        let place = remotes.place();
+        let left: Vec<_> = files(&place)
             .into_iter()
             .filter(|path| {
-                let text = path.display().to_string();
+                let text = path.strip_prefix(&place).expect("is in it").to_string_lossy();
                 text.contains("tmp_") || text.contains("incoming") || text.ends_with(".lock")
             })
             .collect();

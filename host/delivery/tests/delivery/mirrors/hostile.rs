@@ -1,12 +1,13 @@
 //! Remotes and folders that mean no good, and secrets of those who ask.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
 
 use sortie_policy::ports::ErrorCode;
 
 use super::remotes::{Remotes, SMALL, files};
-use crate::support::{environment, git, write};
+use crate::support::{git, git_command, write};
 
 #[tokio::test]
 async fn credentials_are_in_no_mirror() {
@@ -47,10 +48,8 @@ async fn what_a_hostile_remote_sends_stays_in_no_mirror() {
     let origin = remotes.ground.origin();
     let blob = git(&origin, &["rev-parse", "main:small"]);
     let tree = {
-        let mut child = Command::new("git")
+        let mut child = git_command(&origin)
             .args(["mktree", "--missing"])
-            .current_dir(&origin)
-            .envs(environment())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -70,8 +69,12 @@ async fn what_a_hostile_remote_sends_stays_in_no_mirror() {
         fs::write(origin.join("refs/heads/main"), &commit).expect("is written");
         let error = remotes.task().fetch().await.expect_err("is refused");
         assert_eq!(error.code, ErrorCode::Invalid, "{error}");
-        let objects = files(&remotes.place());
-        assert!(objects.iter().all(|path| !path.display().to_string().contains("incoming")), "{objects:?}");
+        let place = remotes.place();
+        let objects = files(&place);
+        let is_incoming = |path: &PathBuf| {
+            path.strip_prefix(&place).expect("is in it").to_string_lossy().contains("incoming")
+        };
+        assert!(!objects.iter().any(is_incoming), "{objects:?}");
         fs::write(origin.join("refs/heads/main"), good).expect("is written");
     }
     // and what was good before is good still
