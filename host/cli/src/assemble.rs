@@ -17,7 +17,7 @@
 mod ground;
 mod visit;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sortie_agent::{Journal as _, Meter, TaskFacts};
@@ -28,7 +28,7 @@ use sortie_core::text::one_line;
 use sortie_delivery::{Mirrors, Source, TaskRepository, branch_name, check_branch_name};
 use sortie_environment::check_secrets;
 use sortie_orchestrator::{
-    Listener, Plan, RunError, Store, TaskFolder, TaskJournal, TaskRecord, TaskRun, Until,
+    Listener, Plan, RunError, Store, StoreError, TaskFolder, TaskJournal, TaskRecord, TaskRun, Until,
 };
 use sortie_policy::ports::{Files, NetworkMeter};
 use sortie_policy::{Approver, Chain, Defaults, FactsSource, Gate};
@@ -86,7 +86,8 @@ pub(crate) async fn run_task(
     // what is wanted
     let source = Source::parse(arguments.repo.as_deref().unwrap_or("."), &cwd)
         .map_err(|error| Failure::usage(error.to_string()))?;
-    let id = TaskId::random();
+    let store = Arc::new(Store::open(&places.home)?);
+    let id = unused(&places.home, &store, TaskId::random)?;
     let branch = arguments.branch.clone().unwrap_or_else(|| branch_name(&prompt, &id));
     check_branch_name(&branch).map_err(|error| Failure::usage(error.to_string()))?;
 
@@ -96,7 +97,6 @@ pub(crate) async fn run_task(
     let may_push = may_allow_push(&ground.loaded.policies, &format!("refs/heads/{branch}"));
 
     // the journal, and with it the gate: from here on every effect takes a permit
-    let store = Arc::new(Store::open(&places.home)?);
     let blobs = TaskFolder::place(&places.home, &id).join("blobs");
     let journal = TaskJournal::new(Arc::clone(&store), id.clone(), blobs, listener)?;
     let facts = TaskFacts { task: id.to_string(), repository: source.masked(), branch: branch.clone() };
@@ -234,6 +234,16 @@ pub(crate) async fn run_task(
     Ok(report?)
 }
 
+/// An id that no task has, nor a folder that is left of one.
+fn unused(home: &Path, store: &Store, mut draw: impl FnMut() -> TaskId) -> Result<TaskId, StoreError> {
+    loop {
+        let id = draw();
+        if store.task(&id)?.is_none() && !TaskFolder::place(home, &id).exists() {
+            return Ok(id);
+        }
+    }
+}
+
 /// The secrets that the environment binds, read from where it says.
 fn bound(settings: &Resolved) -> anyhow::Result<Vec<(String, Secret)>> {
     let Some(environment) = &settings.environment else { return Ok(Vec::new()) };
@@ -254,4 +264,31 @@ fn gate(
     #[expect(clippy::disallowed_methods, reason = "gates are made here and nowhere else")]
     let gate = Gate::new(policies, defaults, facts, Arc::new(journal.clone()), approver);
     Arc::new(gate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_a_task_or_what_is_left_of_one_has_is_drawn_again() {
+        let home = tempfile::tempdir().expect("a folder");
+        let store = Store::open(home.path()).expect("opens");
+        let ids = ["task-222222", "task-333333", "task-444444"];
+        let [known, left, free] = ids.map(|id| id.parse::<TaskId>().expect("an id"));
+        let known_task = TaskRecord {
+            id: known.clone(),
+            created_at: "2026-01-01T00:00:00Z".into(),
+            prompt: String::new(),
+            repository: String::new(),
+            branch: String::new(),
+            model: String::new(),
+            outcome: None,
+        };
+        store.add_task(&known_task).expect("is written down");
+        std::fs::create_dir_all(TaskFolder::place(home.path(), &left)).expect("is made");
+        let mut draws = [known, left, free.clone()].into_iter();
+        let found = unused(home.path(), &store, || draws.next().expect("the last one is free"));
+        assert_eq!(found.expect("the journal is read"), free);
+    }
 }
