@@ -69,7 +69,7 @@ impl Site {
             &["add", "--all"],
             &["-c", "user.name=B", "-c", "user.email=b@localhost", "commit", "--quiet", "--message", "Begin"],
         ] {
-            let status = Command::new("git").current_dir(&repository).args(arguments).status()?;
+            let status = sortie_testing::git(&repository).args(arguments).status()?;
             ensure!(status.success(), "git {arguments:?} ended with {status}");
         }
         std::fs::write(site.settings(), "[network]\nsetup = \"registries\"\n")?;

@@ -17,6 +17,18 @@ fn the_demo_ends_on_the_pushed_branch_with_the_tests_passing_and_one_refusal() {
 }
 
 #[test]
+fn the_demo_leaves_the_repository_alone_from_whose_hook_it_is_called() {
+    let site = Site::new();
+    let folder = site.clone().join(".git");
+    let mut demo = site.sortie();
+    demo.args(["demo", "--at", "shown"]).env("GIT_DIR", &folder).env("GIT_WORK_TREE", site.clone());
+    let output = demo.env("GIT_INDEX_FILE", folder.join("index")).output().expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(site.git(&site.clone(), &["log", "--all", "--format=%s"]), "Begin");
+    assert_eq!(site.git(&site.clone(), &["status", "--short"]), "");
+}
+
+#[test]
 fn the_log_the_list_and_the_diff_of_a_task_can_be_read_afterwards() {
     let site = Site::new();
     let ran = Ran::of(&mut site.scripted(&shell_script(&[FIX])));
@@ -28,7 +40,7 @@ fn the_log_the_list_and_the_diff_of_a_task_can_be_read_afterwards() {
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     assert!(text(&["list"]).contains(&id));
-    assert!(text(&["diff", &id]).contains("+"), "the diff shows the change");
+    assert!(text(&["diff", &id]).contains("tr -cs"), "the diff shows the change");
     assert!(text(&["logs", &id]).contains("push"));
     let logged: Vec<serde_json::Value> =
         text(&["logs", &id, "--json"]).lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();

@@ -41,7 +41,9 @@ const FILES: [(&str, &str); 3] = [
 impl Site {
     /// Without a repository.
     pub(crate) fn empty() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+        // as Sortie and the kernel name it
+        let parent = std::env::temp_dir().canonicalize().expect("there is one for temporary files");
+        Self { folder: tempfile::tempdir_in(parent).expect("a temporary folder") }
     }
 
     /// With the demo's repository.
@@ -92,8 +94,7 @@ impl Site {
     }
 
     pub(crate) fn git(&self, folder: &Path, arguments: &[&str]) -> String {
-        let output = Command::new("git")
-            .current_dir(folder)
+        let output = sortie_testing::git(folder)
             .args(["-c", "user.name=Test", "-c", "user.email=test@localhost"])
             .args(arguments)
             .output()
@@ -106,20 +107,17 @@ impl Site {
     pub(crate) fn sortie(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sortie"));
         command.current_dir(self.path()).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            if [&b"SORTIE_"[..], b"GIT_"].iter().any(|ours| name.as_encoded_bytes().starts_with(ours)) {
+                command.env_remove(name);
+            }
+        }
         command.env("SORTIE_HOME", self.path().join("home"));
         // compiling the components is the same in every test
         command.env("SORTIE_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/components"));
         command.env("SORTIE_CONFIG", self.path().join("config.toml"));
         command.env("SORTIE_ORG_CONFIG", self.path().join("organisation.toml"));
-        for name in [
-            "SORTIE_WORKSPACE",
-            "SORTIE_IMAGE",
-            "OPENAI_API_KEY",
-            "OPENAI_BASE_URL",
-            "ANTHROPIC_API_KEY",
-            "ANTHROPIC_BASE_URL",
-            "SORTIE_MODEL",
-        ] {
+        for name in ["OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"] {
             command.env_remove(name);
         }
         command

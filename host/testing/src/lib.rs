@@ -1,9 +1,10 @@
-//! For tests and benchmarks alone: what stands around a gate, as they want it to be, and a server over https.
+//! For tests and benchmarks alone: what stands around a gate, as they want it to be, a server over https, and git.
 //!
 //! A crate has this among its `dev-dependencies` or not at all, so that nothing that is shipped can make a gate with
 //! circumstances of its own choice, or one that keeps no record: `lib.rs` is linked into tests only, and clippy's
 //! list of disallowed calls has what is here beside [`Gate::new`].
 
+mod git;
 pub mod https;
 mod policies;
 mod record;
@@ -14,6 +15,7 @@ use sortie_core::network::NetworkRule;
 use sortie_core::{Facts, Phase};
 use sortie_policy::{Audit, Chain, Defaults, FactsSource, Gate, Link, Nobody, Registries};
 
+pub use git::git;
 pub use policies::{Deciding, allowing, link};
 pub use record::{Kept, Unkept};
 

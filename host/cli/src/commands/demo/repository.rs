@@ -38,7 +38,12 @@ pub(super) fn make(folder: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
 
 fn git(folder: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "makes the demo's own repository, before there is a task")]
-    let output = Command::new("git")
+    let mut command = Command::new("git");
+    // of the repository from whose hook this may be called, and to whose own it would lead
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GIT_")) {
+        command.env_remove(name);
+    }
+    let output = command
         .current_dir(folder)
         .args(["-c", "user.name=Demo", "-c", "user.email=demo@localhost", "-c", "core.hooksPath=/dev/null"])
         .args(["-c", "commit.gpgSign=false", "-c", "init.templateDir="])
