@@ -110,7 +110,8 @@ pub(crate) async fn run(places: &Places, arguments: &DoctorArguments) -> anyhow:
     findings.push(machine::cgroups(&tried.cgroups));
     findings.extend(engines::findings(&tried.engine, &others, is_docker));
     findings.push(machine::disk(places, &workspaces::bounds::disk(&settings), &tried.file_system));
-    findings.push(machine::clock(&sortie_workspace::probe::Clock::read()));
+    let built = std::env::current_exe().and_then(std::fs::metadata).and_then(|file| file.modified());
+    findings.push(machine::clock(&sortie_workspace::probe::Clock::read(), built.ok()));
     findings.push(machine::git());
     findings.push(models());
     findings.push(of_plugins(places).await);

@@ -92,10 +92,10 @@ fn unwritable(home: &Path, error: &std::io::Error) -> Finding {
     Finding::bad("disk", format!("`{}`: {error}", home.display()), "name another folder in SORTIE_HOME")
 }
 
-pub(super) fn clock(clock: &Clock) -> Finding {
+/// `built` is when this program was.
+pub(super) fn clock(clock: &Clock, built: Option<SystemTime>) -> Finding {
     let shows = jiff::Timestamp::try_from(clock.now).map_or_else(|_| "no time".into(), |now| now.to_string());
     let shows = shows.split('.').next().unwrap_or_default().trim_end_matches('Z').to_owned();
-    let built = std::env::current_exe().and_then(std::fs::metadata).and_then(|file| file.modified());
     if clock.now + OFF < built.unwrap_or(SystemTime::UNIX_EPOCH) {
         let hint = "set it: sudo timedatectl set-ntp true";
         return Finding::bad(
@@ -165,12 +165,15 @@ mod tests {
 
     #[test]
     fn a_clock_is_right_if_somebody_sees_to_it() {
-        let at = |synchronised, error| clock(&Clock { now: SystemTime::now(), synchronised, error });
+        let built = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+        let now = built + Duration::from_secs(1);
+        let at = |synchronised, error| clock(&Clock { now, synchronised, error }, Some(built));
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         assert!(at(Some(true), seconds(1)).ok && at(None, None).ok);
         assert!(!at(Some(true), seconds(60)).ok && !at(Some(false), None).ok);
         let early = Clock { now: SystemTime::UNIX_EPOCH, synchronised: Some(true), error: None };
-        assert!(clock(&early).detail.contains("before this program"), "{:?}", clock(&early));
+        let early = clock(&early, Some(built));
+        assert!(early.detail.contains("before this program"), "{early:?}");
     }
 
     #[test]
