@@ -116,7 +116,8 @@ fn the_settings_say_what_is_kept_and_for_how_long() {
     let large = undelivered(&site, &["head -c 2000000 /dev/zero > large"], &[]);
     assert!(folder(&site, &large).join("workspace/large").exists());
     let logs = text(&sortie(&site, &["logs", &large], 0));
-    assert!(logs.contains("the archive lacks") && logs.contains("large"), "{logs}");
+    let lacks = |line: &str| line.contains("the archive lacks") && line.contains("`archive.task_mb`): large");
+    assert!(logs.lines().any(lacks), "{logs}");
 
     // and what the rules would remove as soon as it is written
     site.aside("config.toml", "[archive]\nkeep_days = 0\n");
@@ -261,8 +262,8 @@ fn a_kept_workspace_is_entered_again_and_again_also_after_a_failure() {
         shell(&format!("cat {} 2>/dev/null || echo hidden", site.path().join("script.json").display()), 0),
         "hidden\n"
     );
-    let logs = text(&sortie(&site, &["logs", &id], 0));
-    assert!(logs.contains("shell"), "{logs}");
+    let logs = text(&sortie(&site, &["logs", &id, "--json"], 0));
+    assert!(logs.contains("\"type\":\"step.started\",\"step\":\"shell\""), "{logs}");
     let mut piped = site.sortie();
     let mut child =
         piped.args(["shell", &id]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts");

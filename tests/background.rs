@@ -128,7 +128,8 @@ fn a_policy_can_refuse_the_background_alone() {
 fn set_up_that_says_nothing_ends_with_the_limits_name_and_value() {
     let site = Site::new();
     let marker = own_seconds();
-    let install = format!("install = \"echo asking; exec sleep {marker}\"\n");
+    // told apart from the command, which the summary quotes
+    let install = format!("install = \"echo ask''ing; exec sleep {marker}\"\n");
     site.aside("config.toml", install + "[limits]\nidle_seconds = 10\n");
     let ran = Ran::of(&mut site.scripted(&script([])));
     let summary = ran.report()["summary"].as_str().expect("a summary");

@@ -398,7 +398,7 @@ fn a_build_says_whether_what_it_made_is_kept() {
 
 #[test]
 fn a_build_that_fails_says_what_did() {
-    let own = "[environment]\nsetup = [\"echo no such thing >&2; exit 3\"]\n";
+    let own = "[environment]\nsetup = [\"echo no such th''ing >&2; exit 3\"]\n";
     let site = site(&[(".sortie/config.toml", own)]);
     let output = env(&site, &["build"]).output().expect("sortie runs");
     assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));

@@ -105,7 +105,8 @@ fn sockets(below: &Path) -> Vec<String> {
 
 /// Mounts of any process that is to be seen, of or on something below this path.
 fn mounts(below: &Path) -> Vec<String> {
-    let below = below.to_string_lossy();
+    // alone: what is mounted is told from the root of its file system on, and that may be mounted anywhere
+    let below = below.file_name().expect("a temporary folder has a name of its own").to_string_lossy();
     let entries = std::fs::read_dir("/proc").expect("/proc is there").flatten();
     let infos = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("mountinfo")).ok());
     let of_ours = |info: String| info.lines().find(|line| line.contains(&*below)).map(str::to_owned);

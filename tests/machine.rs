@@ -94,8 +94,9 @@ fn an_engine_that_says_nothing_holds_doctor_up_for_a_moment_alone() {
 fn a_command_that_fills_the_disk_is_told_so_and_the_task_goes_on() {
     let site = Site::new();
     site.aside("config.toml", "[workspace]\ndisk_mb = 64\n");
-    // little enough that what is written until it is ended is no second reason to end anything
-    let fill = "head -c 72M /dev/zero > full; sleep 1000";
+    // little enough that what is written until it is ended is no second reason to end anything; zeros alone take no
+    // room on a file system that compresses
+    let fill = "head -c 72M /dev/urandom > full; sleep 1000";
     let ran = Ran::of(&mut site.scripted(&shell_script(&[fill, "rm full; echo there is room", FIX])));
     assert_eq!(ran.code, Some(0), "{:#}", ran.report());
     let reached = format!("disk_bytes = {} was reached while this ran: all commands were ended", 64 << 20);

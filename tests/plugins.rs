@@ -44,7 +44,7 @@ fn a_tool_of_the_settings_is_called_by_the_model() {
     settings(&site, "todo-count", "example_tool_todo_count.wasm", "grants = { files = { read = [\"**\"] } }");
     let script = json!({ "replies": [
         { "tool_calls": [{ "name": "todo_count", "arguments": {} }] },
-        { "expect": "2", "tool_calls": [{ "name": "shell", "arguments": { "command": FIX } }] },
+        { "expect": "2 notes in 1 files", "tool_calls": [{ "name": "shell", "arguments": { "command": FIX } }] },
         finish("done"),
     ] });
     let ran = Ran::of(&mut site.scripted(&script));

@@ -85,7 +85,22 @@ fn give(folder: &Path) {
 }
 
 /// The same command for that user, with an engine that comes and goes.
-fn as_user(site: &Site, door: &Door, mut command: Command) -> Command {
+fn as_user(site: &Site, door: &Door, roots: Command) -> Command {
+    // the one that was built may lie where only root gets
+    let program = site.path().join("sortie");
+    if !program.exists() {
+        // by a process of its own: what is just forked off here would hold it open, and it could not be run
+        let made = Command::new("install").arg("-m755").arg(roots.get_program()).arg(&program).status();
+        assert!(made.expect("install runs").success());
+    }
+    let mut command = Command::new(program);
+    command.args(roots.get_args()).current_dir(site.path()).stdin(Stdio::null());
+    for (name, value) in roots.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     command.env("DOCKER_HOST", door.host()).env("HOME", site.path()).env("TMPDIR", site.path());
     // the one that tests share is root's
     command.env("SORTIE_CACHE", site.path().join("components")).uid(USER).gid(USER);
@@ -110,9 +125,9 @@ fn engine_goes_away(site: &Site, door: &Door, secrets: &str) -> Option<(PathBuf,
     let ours = format!("image = \"{image}\"\nsetup_root = true\nsetup = ['{setup}']\n{secrets}");
     site.aside("config.toml", format!("environment = \"ours\"\n[environments.ours]\n{ours}"));
     let mut host = site.scripted(&shell_script(&["true"]));
-    host.args(["--workspace", "docker"]).env("OUR_TOKEN", SECRET).stdout(Stdio::piped());
+    host.args(["--workspace", "docker"]).env("OUR_TOKEN", SECRET);
     give(site.path());
-    let mut host = as_user(site, door, host).spawn().expect("starts");
+    let mut host = as_user(site, door, host).stdout(Stdio::piped()).spawn().expect("starts");
     let mut events = BufReader::new(host.stdout.take().expect("piped"));
     let (mut line, mut printed) = (String::new(), String::new());
     while !(line.contains("progress") && line.contains("written")) {

@@ -30,7 +30,7 @@ impl Remote {
         site.git(&site.clone(), &["push", "--quiet", "origin", "main"]);
         let folder = site.path().display();
         let script = format!(
-            "#!/bin/sh\nfor last; do :; done\ncd {folder} || exit 255\n\
+            "#!/bin/sh\nfor last; do :; done\ncd '{folder}' || exit 255\n\
              eval \"git $(printf %s \"${{last#git-}}\" | sed \"s|'/|'|\")\" | tee -a sent\n"
         );
         // written by a process of its own: what was just forked off here would hold it open, and it could not be run
@@ -56,7 +56,7 @@ impl Remote {
             "ssh://host.example/origin.git",
         ]);
         command.arg("--model").arg(format!("scripted:{}", script.display()));
-        command.env("GIT_SSH_COMMAND", self.site.path().join("ssh"));
+        command.env("GIT_SSH_COMMAND", format!("'{}'", self.site.path().join("ssh").display()));
         let ran = Ran::of(&mut command);
         assert!(ran.report()["tests"]["baseline"].is_object(), "{:#}\n{}", ran.report(), ran.stderr);
         self.sent() - before

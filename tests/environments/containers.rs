@@ -37,6 +37,15 @@ pub(crate) fn images_of(site: &Site) -> Vec<String> {
     listed.lines().map(str::to_owned).collect()
 }
 
+/// The beginning of an image's id, which an engine takes for it.
+fn prefix(image: &str) -> String {
+    let id = docker(&["inspect", "--format", "{{.Id}}", image]);
+    let digits = id.trim_start_matches("sha256:");
+    // decimal digits alone would be the number of a stage
+    let letter = digits.find(|digit: char| digit.is_ascii_lowercase()).expect("64 digits have a letter");
+    digits[..=letter.max(12)].to_owned()
+}
+
 fn sha256(bytes: &[u8]) -> String {
     use std::io::Write as _;
     let mut child = std::process::Command::new("sha256sum")
@@ -112,8 +121,7 @@ fn a_shell_in_a_container_that_was_kept_finds_what_set_up_did_there() {
 fn a_shell_starts_no_service_that_the_agent_wrote_down_and_a_repository_may_not_name() {
     let Some(image) = image() else { return };
     let site = site(&environment(&[MAKE]));
-    let prefix = docker(&["inspect", "--format", "{{.Id}}", &image]);
-    let prefix = &prefix.trim_start_matches("sha256:")[..13];
+    let prefix = prefix(&image);
     let service = format!("[[environment.service]]\nname = \"db\"\nimage = \"{prefix}\"\n");
     let write = format!("printf '%s' '{service}' >> .sortie/config.toml && echo written");
     let ran = Ran::of(in_container(&site, &shell_script(&[&write])).args(["--keep", "--image", &image]));
@@ -292,8 +300,7 @@ fn a_repository_has_the_engine_call_no_registry_that_no_operator_listed() {
     let Some(image) = image() else { return };
     let (address, calls) = counted();
     let named = format!("{address}/x:1");
-    let id = docker(&["inspect", "--format", "{{.Id}}", &image]);
-    let prefix = id.trim_start_matches("sha256:")[..13].to_owned();
+    let prefix = prefix(&image);
     let line = format!("image_registries = [\"{address}\"]");
     let build = "[environment]\nbuild = { dockerfile = \"Dockerfile\" }\n".to_owned();
     let service = |of: &str| {

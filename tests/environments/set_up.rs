@@ -208,12 +208,13 @@ fn a_repository_gives_its_set_up_no_longer_than_an_operator_does() {
 
 #[test]
 fn set_up_that_hangs_fails_floods_or_wants_a_terminal_ends_with_its_last_lines_and_can_be_entered() {
+    // each says what is not in the command itself, which the summary quotes
     for (command, said, idle) in [
-        ("echo waiting; sleep 1000", "waiting", 15),
+        ("echo wait''ing; sleep 1000", "waiting", 15),
         ("echo broken >&2; exit 3", "exit status 3\nbroken", 300),
-        ("yes flood | head -c 50000000; echo the end; exit 1", "the end", 300),
+        ("yes flood | head -c 50000000; echo the e''nd; exit 1", "the end", 300),
         (
-            "stty size </dev/tty; read -r answer && echo \"got $answer\"; echo nobody answered; false",
+            "stty size </dev/tty; read -r answer && echo \"got $answer\"; echo nobody ans''wered; false",
             "nobody answered",
             300,
         ),
