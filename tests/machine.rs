@@ -109,6 +109,31 @@ fn a_command_that_fills_the_disk_is_told_so_and_the_task_goes_on() {
 }
 
 #[test]
+fn the_state_folder_is_empty_in_a_sandbox_that_shows_where_it_lies() {
+    let site = Site::new();
+    let (user, state) = (site.path().join("user"), site.path().join("user/.deno/bin/state"));
+    std::fs::create_dir_all(state.parent().expect("it has one")).expect("is made");
+    let look = format!("ls -A {0} && ls {0}/..", state.display());
+    let mut command = site.scripted(&shell_script(&[&look]));
+    let ran = Ran::of(command.env("HOME", user).env_remove("DENO_INSTALL").env("SORTIE_HOME", &state));
+    assert!(state.join("journal.db").exists());
+    assert_eq!(ran.tool_results().lines().next(), Some("state"), "{}\n{}", ran.tool_results(), ran.stderr);
+}
+
+#[test]
+fn what_the_settings_say_of_memory_and_processes_holds_in_a_task() {
+    let site = Site::new();
+    site.aside("config.toml", "[workspace]\nmemory_mb = 64\nprocesses = 40\n");
+    let fork = "for n in $(seq 60); do sleep 20 & done; kill $(jobs -p)";
+    let hold = "head -c 300000000 /dev/zero | tail > /dev/null";
+    let ran = Ran::of(&mut site.scripted(&shell_script(&[hold, fork])));
+    let told = ran.tool_results();
+    for limit in ["memory_bytes = 67108864", "processes = 40"] {
+        assert!(told.contains(&format!("{limit} was reached")), "{limit}: {told}");
+    }
+}
+
+#[test]
 fn a_disk_with_too_little_room_is_refused_before_anything_runs() {
     let site = Site::new();
     site.aside("config.toml", "[workspace]\ndisk_free_mb = 1000000000\n");

@@ -81,8 +81,8 @@ pub struct SandboxConfig {
     /// As with masks only what exists can be protected, and a folder above can still be renamed: what is
     /// delivered has to be checked against the same rules.
     pub read_only: Vec<PathBuf>,
-    /// Folders of the host, inside of the system directories that every sandbox sees, that this one must not:
-    /// the state of Sortie itself, say.
+    /// Folders of the host that this sandbox must not see, though they lie in the system directories that every
+    /// sandbox sees or in a toolchain: the state of Sortie itself, say.
     pub hidden: Vec<PathBuf>,
     /// The user's toolchains.
     pub toolchains: Toolchains,

@@ -24,10 +24,14 @@ pub(super) fn plan(config: &SandboxConfig, bound_memory: bool) -> Result<Plan, S
         Entry::Memory { target: "/tmp".into(), bytes: config.limits.tmp, mode: 0o1777 },
         Entry::Memory { target: "/dev/shm".into(), bytes: config.limits.shared_memory, mode: 0o1777 },
     ]);
-    entries.extend(covers(config));
+    // toolchains are shown in a home that is covered, and nothing is in what is hidden
+    entries.extend(
+        config.toolchains.home.iter().filter_map(|home| home.canonicalize().ok()).filter_map(of_system),
+    );
     entries.extend(config.toolchains.shown.iter().map(|path| bind(path, path, Access::ReadOnly)));
     let credentials = config.toolchains.credentials.iter().filter(|path| path.exists());
     entries.extend(credentials.map(|path| Entry::Hide { target: path.clone() }));
+    entries.extend(hidden(config));
     entries.extend([
         bind(&config.home, HOME.as_ref(), Access::ReadWrite),
         bind(&config.work_tree, WORKSPACE.as_ref(), Access::ReadWrite),
@@ -50,12 +54,24 @@ fn bind(source: &Path, target: &Path, access: Access) -> Entry {
     Entry::Bind { source: source.to_owned(), target: target.to_owned(), access }
 }
 
-/// Empties what must not be seen of the system directories: a home that lies there, and what the configuration
-/// names, be it a whole system directory. A folder above one is not seen anyway.
-fn covers(config: &SandboxConfig) -> Vec<Entry> {
-    let folders = config.hidden.iter().chain(&config.toolchains.home);
-    let real = folders.filter_map(|path| path.canonicalize().ok());
-    real.filter(|path| system::shows(path)).map(|target| Entry::Cover { target }).collect()
+/// Empties what the configuration names wherever it would be seen, be it a whole system directory. A folder above
+/// what is shown is not seen anyway.
+fn hidden(config: &SandboxConfig) -> Vec<Entry> {
+    let real = config.hidden.iter().filter_map(|path| path.canonicalize().ok());
+    let places = real.flat_map(|path| {
+        // a toolchain is shown under the name that it goes by, which may lead elsewhere
+        let of_toolchains = config.toolchains.shown.iter().filter_map(|shown| {
+            let below = path.strip_prefix(shown.canonicalize().ok()?).ok()?;
+            Some(Entry::Cover { target: shown.join(below) })
+        });
+        of_toolchains.chain(of_system(path.clone())).collect::<Vec<_>>()
+    });
+    places.collect()
+}
+
+/// Empties a folder of the system directories.
+fn of_system(target: PathBuf) -> Option<Entry> {
+    system::shows(&target).then_some(Entry::Cover { target })
 }
 
 /// Paths without anything that leads out of the work tree; the helper resolves them beneath it in any case.
@@ -107,7 +123,7 @@ mod tests {
     fn a_hidden_folder_is_covered_though_it_is_a_whole_system_directory() {
         let mut config = SandboxConfig::new(Vec::new(), PathBuf::new(), PathBuf::new());
         config.hidden = ["/usr", "/usr/share", "/var"].map(PathBuf::from).into();
-        let covered = covers(&config);
+        let covered = hidden(&config);
         let target = |entry: &Entry| matches!(entry, Entry::Cover { target } if target.starts_with("/usr"));
         assert!(covered.len() == 2 && covered.iter().all(target), "{covered:?}");
     }

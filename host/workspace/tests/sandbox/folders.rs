@@ -257,6 +257,24 @@ async fn a_hidden_folder_of_the_system_is_empty() {
 }
 
 #[tokio::test]
+async fn a_hidden_folder_of_a_toolchain_is_empty_by_whatever_name_it_is_shown() {
+    let folders = Folders::new();
+    let user = folders.outside.path().join("user");
+    fs::create_dir_all(folders.outside.path().join("deno/bin/state")).expect("it can be made");
+    fs::create_dir(&user).expect("it can be made");
+    symlink("../deno", user.join(".deno")).expect("it is free");
+    for name in ["state/journal", "tool"] {
+        fs::write(user.join(".deno/bin").join(name), "theirs").expect("it can be written");
+    }
+    let mut config = folders.config();
+    config.toolchains = Toolchains::discover(&user, |_| None);
+    config.hidden = vec![folders.outside.path().join("deno/bin/state")];
+    let inside = Box::with(folders, config).await;
+    let outcome = inside.sh(&format!("cd {}/.deno/bin; ls; cat tool; ls -A state", user.display())).await;
+    assert_eq!(outcome.stdout, "state\ntool\ntheirs", "{outcome:?}");
+}
+
+#[tokio::test]
 async fn two_sandboxes_do_not_see_each_other() {
     let (one, two) = (Box::start().await, Box::start().await);
     one.sh("echo one > file; echo one > /tmp/file; echo one > ~/file").await;
