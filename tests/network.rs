@@ -1,14 +1,17 @@
 //! Network rules as an agent's command meets them: in the sandbox, through
 //! the proxy.
 
-use crate::mirror::{Mirror, has, learn};
-use crate::support::{Ran, Site, finish, shell_script};
+use serde_json::json;
 
-/// A server of one file, `word`.
+use crate::mirror::{Mirror, has, learn};
+use crate::support::{FIX, Ran, Site, finish, shell_script};
+
+/// A server of two files, `word` and `large`.
 fn server(site: &Site) -> Mirror {
     let folder = site.path().join("server");
     std::fs::create_dir(&folder).expect("a folder is made");
     std::fs::write(folder.join("word"), "from the server\n").expect("a file is written");
+    std::fs::write(folder.join("large"), vec![b'x'; 3_000_000]).expect("a file is written");
     Mirror::of(folder)
 }
 
@@ -103,4 +106,72 @@ fn what_would_allow_a_connection_and_what_is_learnt_of_it_is_the_environments_ow
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("the organisation's settings say what"), "{said}");
     assert_eq!(std::fs::read_to_string(site.path().join("config.toml")).expect("it is there"), "");
+}
+
+#[test]
+fn what_a_repository_says_of_rules_and_network_tightens_and_grants_nothing() {
+    if !has(&["curl"]) {
+        return eprintln!("skipped: curl does not run");
+    }
+    let site = Site::new();
+    let server = server(&site);
+    let address = server.address;
+    let own = std::fs::read_to_string(site.clone().join(".sortie/config.toml")).expect("it is there");
+    let rule = |name: &str, action: &str, matches: &str, decision: &str| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\naction = \"{action}\"\nmatch = {{ {matches} }}\ndecision = \"{decision}\"\n\
+             reason = \"theirs\"\n"
+        )
+    };
+    let rules = [
+        rule("no-background", "exec", "background = \"true\"", "deny"),
+        // reading alone: the host lists the root's names itself
+        rule("private", "file-read", "path = \"private\", operation = \"read\"", "deny"),
+        rule("mine", "push", "target = \"refs/heads/fixed\"", "allow"),
+    ];
+    site.write(".sortie/config.toml", format!("{own}[network]\nagent = \"none\"\n{}", rules.concat()));
+    site.write("private", "between us\n");
+    site.git(&site.clone(), &["add", "--all"]);
+    site.git(&site.clone(), &["commit", "--quiet", "--message", "Rules"]);
+    let call = |arguments| json!({ "tool_calls": [{ "name": "shell", "arguments": arguments }] });
+    let look = format!("cat private; curl -sS -m 300 http://{address}/word");
+    let script = json!({ "replies": [
+        call(json!({ "command": "sleep 1000", "background": true })),
+        call(json!({ "command": look })),
+        finish("done"),
+    ] });
+    // the operator would let all of it pass
+    let ran = Ran::of(site.scripted(&script).args(["--network", &address.to_string()]));
+    assert_eq!(ran.code, Some(0), "{:#}", ran.report());
+    let told = ran.tool_results();
+    assert!(told.contains("refused by repository (rule `no-background`)"), "{told}");
+    assert!(told.contains("cat: private: Permission denied") && !told.contains("between us"), "{told}");
+    let of_network = "refused by repository (rule `network.agent`): the repository's own rule is `none`";
+    assert!(told.contains(of_network), "{told}");
+    assert!(server.seen().is_empty());
+    // an operator's rule that allows some pushes has the gate asked once all is known
+    let docs = rule("docs", "push", "target = \"refs/heads/fixed\", path = \"docs/**\"", "allow");
+    site.aside("config.toml", docs);
+    let ran = Ran::of(site.scripted(&shell_script(&[FIX])).args(["--branch", "fixed"]));
+    assert_eq!((ran.code, ran.of_type("tool.ended").count()), (Some(3), 1), "{:#}", ran.report());
+    assert_eq!(ran.report()["refused"][0]["policy"], "default");
+}
+
+#[test]
+fn what_the_settings_let_a_task_receive_is_all_that_it_receives() {
+    if !has(&["curl"]) {
+        return eprintln!("skipped: curl does not run");
+    }
+    let site = Site::new();
+    let address = server(&site).address;
+    site.aside("config.toml", "[network]\nmax_mb = 1\n");
+    let fetch = format!("curl -sS -m 300 -o large http://{address}/large; wc -c < large");
+    let again = format!("curl -sS -m 300 http://{address}/word");
+    let ran =
+        Ran::of(site.scripted(&shell_script(&[&fetch, &again])).args(["--network", &address.to_string()]));
+    assert_eq!(ran.report()["refused"][0]["rule"], "max-bytes", "{:#}\n{}", ran.report(), ran.tool_results());
+    let received = ran.report()["network"]["received"].as_u64().expect("it is counted");
+    // what the proxy had read when it was enough counts as well
+    assert!((1 << 20..2_500_000).contains(&received), "{received}");
+    assert!(!ran.tool_results().contains("from the server"), "{}", ran.tool_results());
 }

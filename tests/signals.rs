@@ -1,4 +1,4 @@
-//! Ctrl-C.
+//! Ctrl-C, and what else is said at a terminal.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -129,6 +129,44 @@ fn a_task_whose_terminal_closes_ends_in_order() {
     assert_eq!((state(&site).as_str(), archives(&site)), ("cancelled", 1));
 }
 
+/// Reads until the task asks; what is typed at it goes into the result.
+fn asked(controller: &mut File) -> File {
+    let (mut seen, mut buffer) = (String::new(), [0; 4096]);
+    while !seen.contains("Allow it this once? [y/N]") {
+        let count = controller.read(&mut buffer).expect("the task asks");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    controller.try_clone().expect("is cloned")
+}
+
+/// Takes from a task what it says, until there is no more.
+fn read_on(mut controller: File) {
+    std::thread::spawn(move || while let Ok(1..) = controller.read(&mut [0; 4096]) {});
+}
+
+#[test]
+fn a_yes_to_the_question_approves_and_nothing_else() {
+    for (answer, code) in [("y\n", 0), ("yes\n", 0), ("\n", 3), ("n\n", 3), ("yy\n", 3)] {
+        let site = Site::new();
+        no_push(&site, true);
+        let (mut child, mut controller) = on_terminal(&site, &shell_script(&[FIX]));
+        if code != 0 {
+            controller.write_all(b"y\n").expect("is typed, to no question yet");
+        }
+        let mut keys = asked(&mut controller);
+        read_on(controller);
+        // what comes with the question's last letter may still count as from before it
+        until("it ends", || {
+            let _ = keys.write_all(answer.as_bytes());
+            std::thread::sleep(Duration::from_millis(200));
+            child.try_wait().expect("can be asked").is_some()
+        });
+        assert_eq!(child.wait().expect("it ended").code(), Some(code), "{answer:?}");
+        let pushed = site.git(&site.origin(), &["for-each-ref", "refs/heads/sortie"]);
+        assert_eq!(pushed.is_empty(), code != 0, "{answer:?}: {pushed}");
+    }
+}
+
 #[test]
 fn ctrl_c_ends_a_task_that_asks_and_nobody_has_to_answer() {
     let site = Site::new();
@@ -138,15 +176,9 @@ fn ctrl_c_ends_a_task_that_asks_and_nobody_has_to_answer() {
         finish("done"),
     ] });
     let (mut child, mut controller) = on_terminal(&site, &script);
-    let mut seen = String::new();
-    let mut buffer = [0; 4096];
-    while !seen.contains("Allow it this once? [y/N]") {
-        let count = controller.read(&mut buffer).expect("the task asks");
-        seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
-    }
-    controller.write_all(b"\x03").expect("Ctrl-C is typed");
-    // what it says is taken from it, until there is no more
-    std::thread::spawn(move || while let Ok(1..) = controller.read(&mut buffer) {});
+    let mut keys = asked(&mut controller);
+    keys.write_all(b"\x03").expect("Ctrl-C is typed");
+    read_on(controller);
     until("it ends", || child.try_wait().expect("can be asked").is_some());
     assert_eq!(child.wait().expect("it ended").code(), Some(130));
     assert_eq!(state(&site), "cancelled");

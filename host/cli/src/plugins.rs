@@ -175,6 +175,19 @@ mod tests {
     }
 
     #[test]
+    fn a_plugin_of_the_organisations_is_not_the_users_to_change_and_an_id_stands_once() {
+        let organisation = file("[[plugin]]\nid = \"tests\"\ngrants = { exec = [\"make test\"] }\n");
+        let grants = |user: &str| {
+            let all = wanted(&file(user), &organisation).expect("the organisation's holds");
+            format!("{:?}", tests_of(&all).expect("it is there").grants)
+        };
+        assert_eq!(grants("[[plugin]]\nid = \"tests\"\ngrants = { exec = [\"*\"] }\n"), grants(""));
+        let twice = wanted(&file("[[plugin]]\nid = \"fetch\"\n[[plugin]]\nid = \"fetch\"\n"), &file(""));
+        let error = twice.err().expect("one of them would go unseen").to_string();
+        assert!(error.contains("two plugins have the id `fetch`"), "{error}");
+    }
+
+    #[test]
     fn what_is_built_into_workspaces_is_what_the_policies_hold() {
         let names = |user: &str, organisation: &str| {
             let all = wanted(&file(user), &file(organisation)).expect("good");
@@ -185,6 +198,7 @@ mod tests {
         assert!(shipped.contains(&"credential-reads".to_owned()));
         assert_eq!(names("default_rules = false", ""), [""; 0]);
         assert_eq!(names(RULE, "default_rules = false"), ["r"]);
+        assert_eq!(names("default_rules = false", "default_rules = true"), shipped);
         assert!(names("", RULE).contains(&"r".to_owned()));
         let off = "[[plugin]]\nid = \"rules\"\nsettings = { disable = [\"credential-reads\"] }\n";
         assert_eq!(names(off, "").len(), shipped.len() - 1);

@@ -158,6 +158,19 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn more_paths_than_can_be_mounted_over_are_an_error_and_not_the_first_of_them() {
+        let root = tempfile::tempdir().expect("a folder");
+        for number in 0..=MOUNTS_MAX {
+            std::fs::write(root.path().join(format!("{number}.pem")), "").expect("written");
+        }
+        for action in ["file-read", "file-write"] {
+            let rules = [json!({ "action": action, "decision": "deny", "match": { "path": "**/*.pem" } })];
+            let error = PathRules::new(&rules).in_tree(root.path()).expect_err("too many").to_string();
+            assert!(error.contains(&format!("match {} paths", MOUNTS_MAX + 1)), "{error}");
+        }
+    }
+
+    #[test]
     fn denied_reads_are_masked_and_denied_writes_read_only() {
         let root = tempfile::tempdir().expect("a folder");
         for path in [".env", ".env.example", "a/.ENV.local", "keys/x.pem", "src/main.rs"] {
