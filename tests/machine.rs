@@ -121,9 +121,13 @@ fn the_state_folder_is_empty_in_a_sandbox_that_shows_where_it_lies() {
 }
 
 #[test]
-fn what_the_settings_say_of_memory_and_processes_holds_in_a_task() {
+fn limits_of_the_settings_hold_in_a_task_and_a_repository_tightens_them_alone() {
     let site = Site::new();
-    site.aside("config.toml", "[workspace]\nmemory_mb = 64\nprocesses = 40\n");
+    site.aside("config.toml", "[workspace]\nmemory_mb = 64\n");
+    let own = std::fs::read_to_string(site.clone().join(".sortie/config.toml")).expect("it is there");
+    let limits = "[environment]\nlimits = { memory_mb = 1000, processes = 40 }\n";
+    site.write(".sortie/config.toml", own + limits);
+    site.git(&site.clone(), &["commit", "--quiet", "--all", "--message", "Limits"]);
     let fork = "for n in $(seq 60); do sleep 20 & done; kill $(jobs -p)";
     let hold = "head -c 300000000 /dev/zero | tail > /dev/null";
     let ran = Ran::of(&mut site.scripted(&shell_script(&[hold, fork])));
