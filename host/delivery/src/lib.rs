@@ -19,7 +19,7 @@
 //! The orchestrator calls this; effects take permits. This crate runs nothing
 //! that a repository names, and never forces a push.
 //!
-//! ```no_run
+//! ```
 //! use sortie_delivery::Source;
 //!
 //! let source = Source::parse("https://user:token@host.example/team/project.git", ".".as_ref())?;

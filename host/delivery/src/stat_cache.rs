@@ -78,11 +78,12 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let stat = rustix::fs::fstat(&file).expect("its stat");
         let entry = Entry { mode: Mode::File, id: Oid::from_bytes(&[1; 20]).expect("an id") };
-        let changed = UNIX_EPOCH + Duration::new(stat.st_ctime.cast_unsigned(), 0);
+        let nanoseconds = stat.st_ctime_nsec.try_into().unwrap_or_default();
+        let changed = UNIX_EPOCH + Duration::new(stat.st_ctime.cast_unsigned(), nanoseconds);
         let mut cache = StatCache::default();
-        cache.put(b"a", &stat, entry, changed);
+        cache.put(b"a", &stat, entry, changed + Duration::from_millis(40));
         assert_eq!(cache.get(b"a", &stat), None);
-        cache.put(b"a", &stat, entry, changed + Duration::from_secs(10));
+        cache.put(b"a", &stat, entry, changed + Duration::from_secs(3));
         assert_eq!(cache.get(b"a", &stat), Some(entry));
     }
 }

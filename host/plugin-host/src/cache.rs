@@ -343,6 +343,19 @@ mod tests {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("changes");
         let error = Cache::open(&folder, &Engine::default()).expect_err("not private");
         assert!(error.to_string().contains("chmod 700"), "{error}");
+        assert_eq!(sweep_cache(&folder, Some(Duration::ZERO)), 0);
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_refused() {
+        let (_outer, folder) = folder();
+        filled(&folder);
+        // only root can give folders away, and not in a user namespace of one user
+        if std::os::unix::fs::chown(&folder, Some(12_345), None).is_err() {
+            return;
+        }
+        let error = Cache::open(&folder, &Engine::default()).expect_err("not ours");
+        assert!(error.to_string().contains("belongs to user 12345"), "{error}");
     }
 
     #[test]

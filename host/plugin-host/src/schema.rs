@@ -220,5 +220,10 @@ mod tests {
             compile(r#"{"type":"object","properties":{"a":{"pattern":"^(a+)+$"}}}"#).expect("a schema");
         let text = format!("{}b", "a".repeat(50_000));
         assert!(check(&validator, &json!({ "a": text })).is_err());
+        // what only an engine that backtracks could do is no pattern
+        for pattern in [r"^(?=a)b", r"(a)\1"] {
+            let schema = json!({ "properties": { "a": { "pattern": pattern } } });
+            assert!(!refused(&schema).is_empty(), "{pattern}");
+        }
     }
 }

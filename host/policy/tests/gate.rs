@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use sortie_core::action::{
     Action, ActionKind, Effect, Exec, HttpRequest, ModelRequest, NetworkConnect, Push, RepositoryFetch,
+    SecretUse,
 };
 use sortie_core::event::Event;
 use sortie_core::network::NetworkRule;
@@ -104,12 +105,20 @@ async fn the_remedy_for_a_refused_connection_allows_that_host_beside_what_was_al
         let remedy = remedy(host, port).await.expect("a remedy");
         assert!(remedy.contains(shown), "{shown}: {remedy}");
     }
-    for (host, is_told) in [("127.0.0.1", true), ("::1", true), ("localhost", true), ("10.0.0.1", false)] {
+    for (host, is_told) in [
+        ("127.0.0.1", true),
+        ("::1", true),
+        ("::ffff:127.0.0.1", true),
+        ("localhost", true),
+        ("10.0.0.1", false),
+    ] {
         let remedy = remedy(host, 443).await.expect("a remedy");
         assert_eq!(remedy.contains("whatever listens there on this machine"), is_told, "{remedy}");
     }
     // nor is anybody told how to let a workspace at a cloud's credentials
-    for host in ["*.net", "a.net,all", "a.net\n--network all", "169.254.169.254", "fe80::1"] {
+    for host in
+        ["*.net", "a.net,all", "a.net\n--network all", "169.254.169.254", "::ffff:169.254.169.254", "fe80::1"]
+    {
         assert_eq!(remedy(host, 443).await, None, "{host}");
     }
 }
@@ -145,6 +154,15 @@ async fn without_policies_another_provider_is_not_asked() {
     let gate = gate(vec![]);
     assert!(permits(&gate, request("scripted")).await);
     assert!(!permits(&gate, request("openai")).await);
+}
+
+#[tokio::test]
+async fn without_policies_a_secret_is_used_in_set_up_alone() {
+    for phase in [Phase::Prepare, Phase::Work, Phase::Verify, Phase::Deliver, Phase::Archive] {
+        let gate = gate_in(phase, vec![], Arc::new(Unkept), Arc::new(Nobody));
+        let used = SecretUse { name: "TOKEN".into(), environment: "ours".into() };
+        assert_eq!(permits(&gate, used).await, phase == Phase::Prepare, "{phase:?}");
+    }
 }
 
 #[tokio::test]

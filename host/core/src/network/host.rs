@@ -141,7 +141,7 @@ mod tests {
             let pattern: HostPattern = written.parse().expect("a pattern");
             assert!(pattern.matches(named, 80), "{written}");
         }
-        for odd in ["", "*.example", "a,all", "a b", "a\u{1b}[31m"] {
+        for odd in ["", "-a.example", "*.example", "a,all", "a b", "a\u{1b}[31m"] {
             assert_eq!(HostPattern::only(odd, 443), None, "{odd}");
         }
     }

@@ -121,7 +121,7 @@ async fn hooks_that_the_users_own_config_names_do_not_run_on_the_tasks_behalf() 
 /// What a hostile folder looks like, and what the refusal says.
 type Case = (&'static str, fn(&Path, &Path), &'static str);
 
-const LEADING_ELSEWHERE: [Case; 11] = [
+const LEADING_ELSEWHERE: [Case; 12] = [
     (
         "a gitfile",
         |seed, private| {
@@ -198,6 +198,11 @@ const LEADING_ELSEWHERE: [Case; 11] = [
     (
         "objects on demand",
         |seed, _| append(&seed.join(".git/config"), "[remote \"evil\"]\n\tpromisor\n\turl = ext::sh\n"),
+        "partial clone",
+    ),
+    (
+        "objects on demand, of a work tree",
+        |seed, _| write(seed, ".git/config.worktree", "[remote \"evil\"]\n\tpromisor = true\n"),
         "partial clone",
     ),
 ];
@@ -395,7 +400,9 @@ async fn only_the_base_is_fetched() {
     git(&ground.seed(), &["add", "-A"]);
     git(&ground.seed(), &["commit", "-qm", "other"]);
     git(&ground.seed(), &["tag", "v9"]);
-    git(&ground.seed(), &["push", "-q", "origin", "other", "v9"]);
+    // what is fetched has a tag, which Git would bring by itself
+    git(&ground.seed(), &["tag", "v1", "main"]);
+    git(&ground.seed(), &["push", "-q", "origin", "other", "v9", "v1"]);
     let task = ground.task();
     task.prepare().await;
     let refs = git(&task.config.host_repository, &["for-each-ref", "--format=%(refname)"]);

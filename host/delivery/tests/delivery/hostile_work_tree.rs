@@ -336,6 +336,10 @@ async fn a_hostile_gitignore_costs_bounded_work() {
     write(&task.tree, "b", "x");
     let paths: Vec<_> = task.changes().await.into_iter().map(|(path, _)| path).collect();
     assert!(paths.contains(&"b".to_owned()), "{paths:?}");
+    // one that is too long does not count, however few its lines are
+    write(&task.tree, ".gitignore", format!("*\n#{}", "x".repeat(300 << 10)));
+    let paths: Vec<_> = task.changes().await.into_iter().map(|(path, _)| path).collect();
+    assert!(paths.contains(&"b".to_owned()), "{paths:?}");
 }
 
 #[tokio::test]
@@ -350,6 +354,7 @@ async fn rules_without_end_do_not_crowd_out_those_of_the_base() {
     }
     let paths: Vec<_> = task.changes().await.into_iter().map(|(path, _)| path).collect();
     assert_eq!(paths, [".gitignore", "new", "sub/.gitignore"]);
+    assert!(task.repository.take_notices().join("\n").contains("more than 20000 lines"));
 }
 
 #[tokio::test]

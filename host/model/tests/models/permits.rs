@@ -40,10 +40,13 @@ async fn a_permit_for_anything_else_sends_nothing() {
         refused(&world, &world.gate, ModelRequest { endpoint: "https://example.org".into(), ..own() }).await;
         assert_eq!(server.requests().len(), 0, "{provider}");
     }
+    // nor does one of its own gate for another provider, which a policy allows
     let server = Server::with([]).await;
-    let world = World::at(&server, "openai");
-    let chat = World::at(&server, "openai-chat");
-    refused(&world, &chat.gate, request(chat.model.as_ref())).await;
+    let links = vec![sortie_testing::allowing()];
+    let world = World::with_policies("openai/test-model", &environment(&server), options(), links);
+    let own = request(world.model.as_ref());
+    refused(&world, &world.gate, ModelRequest { provider: "openai-chat".into(), ..own }).await;
+    assert_eq!(server.requests().len(), 0);
 }
 
 struct Cheaper;

@@ -127,7 +127,7 @@ fn one_credential_file_among_many_stops_a_commit_and_is_named() {
     let changes: Vec<_> = (0..500)
         .map(|i| json!({"path": format!("src/{i}"), "kind": "added"}))
         .chain([
-            json!({"path": "app/.Env\n.local", "kind": "added"}),
+            json!({"path": "app/.Env.\nlocal", "kind": "added"}),
             json!({"path": "app/.Env", "kind": "added"}),
         ])
         .collect();
@@ -135,7 +135,7 @@ fn one_credential_file_among_many_stops_a_commit_and_is_named() {
     let verdict = shipped_verdict(&commit);
     assert_eq!(denied_by(&verdict), Some("credential-files"));
     let Decision::Deny(reason) = verdict.decision else { panic!("is denied") };
-    assert!(reason.contains("app/.Env") && !reason.contains('\n'), "{reason}");
+    assert!(reason.contains(r"app/.Env.\nlocal") && !reason.contains('\n'), "{reason}");
     assert!(verdict.remedy.is_some());
 }
 

@@ -71,6 +71,7 @@ mod tests {
             "http://a.example/ x",
             "http://a.example/\r\nhost: b",
             "http://a.example\\@b.example/",
+            "http://a.example\\.evil.example/",
         ] {
             assert!(Address::parse(url).is_err(), "{url}");
         }

@@ -193,4 +193,6 @@ async fn a_git_that_does_not_trust_the_mirrors_folder_is_done_without_them() {
     task.config.environment.push((variable.into(), "1".into()));
     let task = task.restarted();
     assert_eq!(task.fetch().await.expect("fetches on its own"), remotes.main());
+    // once for the mirror, and once for the task
+    assert!(remotes.sent() > 2 * LARGE as u64, "the mirror was trusted");
 }

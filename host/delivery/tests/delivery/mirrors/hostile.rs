@@ -75,6 +75,13 @@ async fn what_a_hostile_remote_sends_stays_in_no_mirror() {
             path.strip_prefix(&place).expect("is in it").to_string_lossy().contains("incoming")
         };
         assert!(!objects.iter().any(is_incoming), "{objects:?}");
+        let mirror = place.join("repository.git");
+        assert_eq!(mirror.exists(), was_good);
+        if was_good {
+            let mut held = git_command(&mirror);
+            held.args(["cat-file", "-e", &tree]).stderr(Stdio::null());
+            assert!(!held.status().expect("git runs").success(), "the mirror has it");
+        }
         fs::write(origin.join("refs/heads/main"), good).expect("is written");
     }
     // and what was good before is good still

@@ -146,6 +146,11 @@ fn run_bounds(_: &Call) -> Result<String, Error> {
     for argv in [vec![], vec![""], vec!["true", "a\0b"], vec!["true"; 5000]] {
         codes.push(spawn(&argv).err().map(|error| error.code));
     }
+    for (name, value) in [("", "x"), ("A=B", "x"), ("A", "a\0b")] {
+        let env = vec![(name.to_owned(), value.to_owned())];
+        let command = exec::Command { env, ..command(&["true"], false) };
+        codes.push(exec::spawn(&command).err().map(|error| error.code));
+    }
     let process = spawn(&["true"])?;
     codes.push(process.write(&vec![0; 2 << 20]).err().map(|error| error.code));
     Ok(format!("{codes:?}"))
