@@ -208,7 +208,8 @@ fn folders_of_tasks_go_when_archives_do_and_not_while_somebody_is_in_them() {
     let told = text(&sortie(&site, &["gc"], 0));
     assert!(told.contains("1 task folders, "), "{told}");
     assert!(!folder(&site, &kept).exists());
-    assert!(text(&sortie(&site, &["logs", &kept], 0)).contains("shell"), "the journal stays");
+    let logs = text(&sortie(&site, &["logs", &kept, "--json"], 0));
+    assert!(logs.contains("\"type\":\"step.started\",\"step\":\"shell\""), "the journal stays: {logs}");
 }
 
 #[test]
@@ -371,7 +372,10 @@ fn a_shell_is_behind_the_gate() {
     let refused = text(&sortie(&site, &["shell", &id, "--", "cat", "notes"], 3));
     assert!(refused.contains("no cats"), "{refused}");
     sortie(&site, &["shell", &id, "--", "ls"], 0);
+    let written = std::fs::read_to_string(folder(&site, &id).join("workspace/.env")).expect("is there");
+    assert_eq!(written, "SECRET\n");
     let hidden = text(&sortie(&site, &["shell", &id, "--", "sh", "-c", "grep SECRET .env; true"], 0));
+    assert!(hidden.contains("Permission denied"), "path rules hold in there: {hidden}");
     assert!(!hidden.contains("SECRET"), "path rules hold in there: {hidden}");
 }
 

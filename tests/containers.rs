@@ -53,15 +53,13 @@ fn a_job_by_settings_sees_the_image_and_its_container_is_gone_afterwards() {
     for image in images() {
         let site = Site::new();
         site.aside("config.toml", format!("[workspace]\nbackend = \"docker\"\nimage = \"{image}\"\n"));
-        let look =
-            "cat /proc/1/comm; id -un; echo $HOME; ls /root 2>&1; wget -q -T 2 http://127.0.0.1:9/ 2>&1";
-        let ran = Ran::of(&mut site.scripted(&shell_script(&[look, FIX])));
+        let ran = Ran::of(&mut site.scripted(&shell_script(&["id -un; echo $HOME", FIX])));
         ran.assert_fixed(&site);
         let started = ran.events.iter().find(|event| event["type"] == "task.started").expect("it began");
         assert_eq!(started["workspace"], "docker");
         let seen = ran.events.iter().find(|event| event["type"] == "tool.ended").expect("a call");
         let lines: Vec<_> = seen["content"].as_str().expect("text").lines().collect();
-        assert_eq!(lines.get(1..3), Some(&["agent", "/home/agent"][..]), "{seen}");
+        assert_eq!(lines.get(..2), Some(&["agent", "/home/agent"][..]), "{seen}");
         assert_eq!(containers(ran.report()["task"].as_str().expect("an id")), "");
     }
 }
@@ -110,4 +108,10 @@ fn a_container_without_an_engine_is_one_clear_line() {
     let unknown = run(&["--workspace", "kubernetes"], ("SORTIE_IMAGE", "any"));
     assert_eq!(unknown.code, Some(2));
     assert!(unknown.stderr.contains("sandbox") && unknown.stderr.contains("docker"), "{}", unknown.stderr);
+    // what the settings name is not the flag's to refuse
+    site.aside("config.toml", "[workspace]\nbackend = \"kubernetes\"\n");
+    let unknown = run(&[], ("SORTIE_IMAGE", "any"));
+    assert_eq!(unknown.code, Some(2), "{}", unknown.stderr);
+    let words = "no workspace backend named `kubernetes`; there are `sandbox` and `docker`";
+    assert!(unknown.stderr.contains(words), "{}", unknown.stderr);
 }

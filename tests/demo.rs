@@ -159,10 +159,20 @@ fn a_reply_without_tool_calls_ends_the_work_with_its_text() {
 
 #[test]
 fn a_spent_budget_ends_with_code_4_and_pushes_nothing() {
-    let site = Site::new();
-    let ran = Ran::of(site.scripted(&shell_script(&["true", "true", "true"])).args(["--max-turns", "2"]));
-    assert_eq!((ran.code, ran.report()["outcome"].as_str()), (Some(4), Some("budget")));
-    assert_eq!(ran.report()["branch"], serde_json::Value::Null);
+    for (settings, arguments) in [
+        ("", &["--max-turns", "2"][..]),
+        ("", &["--max-tokens", "1"]),
+        ("[limits]\nturns = 1\n", &[]),
+        ("[limits]\ntokens = 1\n", &[]),
+    ] {
+        let site = Site::new();
+        site.aside("config.toml", settings);
+        let ran = Ran::of(site.scripted(&shell_script(&[FIX, "true", "true"])).args(arguments));
+        let outcome = ran.report()["outcome"].as_str();
+        assert_eq!((ran.code, outcome), (Some(4), Some("budget")), "{settings}{arguments:?}");
+        assert_eq!(ran.report()["branch"], serde_json::Value::Null);
+        assert_eq!(site.git(&site.origin(), &["for-each-ref", "refs/heads/sortie"]), "");
+    }
 }
 
 #[test]
@@ -179,14 +189,19 @@ fn a_push_to_a_protected_branch_is_refused_with_code_3_and_a_way_out() {
 #[test]
 fn a_long_output_is_shortened_and_the_whole_can_be_paged() {
     let site = Site::new();
-    let script = json!({ "replies": [
-        { "tool_calls": [{ "name": "shell", "arguments": { "command": "seq 1 20000; echo the end" } }] },
-        { "expect": "characters cut", "text": "", "tool_calls": [{ "name": "shell", "arguments": { "command": FIX } }] },
-        finish("done"),
-    ] });
-    let ran = Ran::of(&mut site.scripted(&script));
-    ran.assert_fixed(&site);
+    let call = |name: &str, arguments: serde_json::Value| json!([{ "name": name, "arguments": arguments }]);
+    let long = json!({ "tool_calls": call("shell", json!({ "command": "seq 1 20000; echo the end" })) });
+    let ran = Ran::of(&mut site.scripted(&json!({ "replies": [long, finish("done")] })));
     let first = ran.of_type("tool.ended").next().expect("a call");
     assert!(first["content"].as_str().is_some_and(|c| c.len() < 11_000 && c.contains("the end")));
-    assert!(first["blob"].is_string());
+    // its name is its digest: the same in another task
+    let name = &first["blob"].as_str().expect("the whole is kept")[..16];
+    let page = json!({ "output": name, "start": 48_888, "max": 12 });
+    let script = json!({ "replies": [
+        long,
+        { "expect": ["characters cut", name], "tool_calls": call("read_output", page) },
+        { "expect": "]\n10000\n10001", "tool_calls": call("shell", json!({ "command": FIX })) },
+        finish("done"),
+    ] });
+    Ran::of(&mut site.scripted(&script)).assert_fixed(&site);
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::environments::containers::image;
 use crate::support::{Ran, Site, shell_script, until};
 
 /// A repository with these files, committed.
@@ -375,9 +376,7 @@ fn a_task_begins_from_what_build_made() {
         "{}",
         ran.stderr
     );
-    assert!(ran.tool_results().contains('1'), "{}", ran.tool_results());
-    let branches = site.git(&site.origin(), &["branch", "--list", "sortie/*"]);
-    assert_eq!(branches, "", "nothing was delivered");
+    assert_eq!(ran.tool_results(), "1\n[exit code 0]\n");
 }
 
 #[test]
@@ -453,10 +452,7 @@ fn a_shell_whose_host_is_killed_leaves_nothing_after_the_next_command() {
 
 #[test]
 fn a_devcontainer_holds_in_a_container_and_its_image_goes_with_the_shell() {
-    let Ok(image) = std::env::var("SORTIE_TEST_IMAGE") else {
-        assert!(std::env::var_os("CI").is_none(), "no image is named");
-        return eprintln!("skipped: no image is named");
-    };
+    let Some(image) = image() else { return };
     let described = serde_json::json!({
         "image": image,
         "remoteUser": "root",

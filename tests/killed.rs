@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use crate::environments::containers::{docker, images_of};
+use crate::environments::containers::{docker, image, images_of};
 use crate::signals::interrupt;
 use crate::support::{FIX, LONG, Ran, Site, own_seconds, shell_script, until};
 
@@ -208,10 +208,10 @@ impl Ground {
         command
     }
 
-    /// Starts a task and reads its events until one holds all these words.
-    fn begin(&self, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
+    /// Starts a task that works for these seconds and reads its events until one holds all these words.
+    fn begin(&self, words: &[&str], seconds: u32) -> (Child, BufReader<ChildStdout>) {
         let noise = format!(
-            "head -c 30000000 /dev/urandom > noise; mkfifo pipe; (setsid sleep {} &) ; sleep 2",
+            "head -c 30000000 /dev/urandom > noise; mkfifo pipe; (setsid sleep {} &) ; sleep {seconds}",
             self.seconds
         );
         let mut command = self.run(&[FIX, &noise]);
@@ -270,6 +270,7 @@ impl Ground {
     fn check_kept(&self, at: &str) {
         let listed =
             self.command(self.site.sortie()).args(["archive", "list", "--json"]).output().expect("runs");
+        assert!(listed.status.success(), "{at}: {}", String::from_utf8_lossy(&listed.stderr));
         for line in String::from_utf8_lossy(&listed.stdout).lines() {
             let archive: Value = serde_json::from_str(line).expect("JSON");
             assert_ne!(archive["outcome"], "damaged", "{at}: {line}");
@@ -284,7 +285,7 @@ impl Ground {
     }
 
     fn kill_at(&self, point: &Point, wait: u64, at: &str) {
-        let (mut child, stdout) = self.begin(&point.words);
+        let (mut child, stdout) = self.begin(&point.words, 2);
         std::thread::sleep(Duration::from_millis(wait));
         let family = descendants(child.id());
         child.kill().expect("is killed");
@@ -312,9 +313,25 @@ impl Ground {
     }
 }
 
+/// What is looked for is found while it is there; it goes with what the first point leaves.
+fn check_sight(ground: &Ground) {
+    ground.renew(POINTS.len());
+    let (mut child, stdout) = ground.begin(&["\"kind\":\"exec\"", "mkfifo"], 1000);
+    // a container's processes are the engine's
+    let own = if ground.image.is_some() { "containers" } else { "processes" };
+    until("all of it is found", || {
+        let found = ground.left(child.id(), &descendants(child.id()));
+        ["mounts", "sleepers", own].iter().all(|what| found.contains_key(what))
+    });
+    child.kill().expect("is killed");
+    child.wait().expect("is gone");
+    drop(stdout);
+}
+
 /// Kills hosts at all points. `SORTIE_TEST_POINT` names one alone, as a failure prints it.
 fn kill_everywhere(backend: &'static str, image: Option<String>) {
     let ground = Ground::new(backend, image);
+    check_sight(&ground);
     let Dice(seed) = Dice::new();
     for (number, point) in POINTS.iter().enumerate() {
         let name = format!("{backend}/{number}");
@@ -343,9 +360,8 @@ fn nothing_is_left_of_a_host_that_is_killed() {
 
 #[test]
 fn nothing_is_left_of_a_host_of_containers_that_is_killed() {
-    match std::env::var("SORTIE_TEST_IMAGE") {
-        Ok(image) => kill_everywhere("docker", Some(image)),
-        Err(_) => eprintln!("skipped: SORTIE_TEST_IMAGE names no image"),
+    if let Some(image) = image() {
+        kill_everywhere("docker", Some(image));
     }
 }
 
@@ -359,7 +375,7 @@ fn cancel_starts(backend: &'static str, image: Option<String>, within: u64) {
     let mut dice = Dice::new();
     for number in 0..3 {
         ground.renew(number);
-        let (mut child, stdout) = ground.begin(&["step.started", "for set-up"]);
+        let (mut child, stdout) = ground.begin(&["step.started", "for set-up"], 2);
         let wait = dice.below(within);
         std::thread::sleep(Duration::from_millis(wait));
         let family = descendants(child.id());
@@ -387,8 +403,7 @@ fn nothing_is_left_of_a_set_up_that_is_cancelled_as_its_workspace_starts() {
 
 #[test]
 fn nothing_is_left_of_a_set_up_that_is_cancelled_as_its_container_starts() {
-    match std::env::var("SORTIE_TEST_IMAGE") {
-        Ok(image) => cancel_starts("docker", Some(image), 400),
-        Err(_) => eprintln!("skipped: SORTIE_TEST_IMAGE names no image"),
+    if let Some(image) = image() {
+        cancel_starts("docker", Some(image), 400);
     }
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::door::Door;
-use crate::environments::containers::docker;
+use crate::environments::containers::{docker, image};
 use crate::environments::secrets::holding;
 use crate::support::{Ran, Site, shell_script, until};
 
@@ -28,9 +28,7 @@ fn owner(path: &Path) -> u32 {
 
 #[test]
 fn the_next_command_whichever_it_is_gives_back_what_was_roots_of_a_killed_hosts_set_up() {
-    let Ok(image) = std::env::var("SORTIE_TEST_IMAGE") else {
-        return eprintln!("skipped: SORTIE_TEST_IMAGE names no image");
-    };
+    let Some(image) = image() else { return };
     for next in [&["list"][..], &["gc"]] {
         let site = Site::empty();
         let setup = "mkdir -p made && touch made/file ~/file && chmod 700 made && sleep 600";
@@ -110,10 +108,7 @@ fn as_user(site: &Site, door: &Door, roots: Command) -> Command {
 /// A task of that user whose set-up, as root, writes a file before its engine goes away; with the task's folder, and
 /// what it printed.
 fn engine_goes_away(site: &Site, door: &Door, secrets: &str) -> Option<(PathBuf, String)> {
-    let Ok(image) = std::env::var("SORTIE_TEST_IMAGE") else {
-        eprintln!("skipped: SORTIE_TEST_IMAGE names no image");
-        return None;
-    };
+    let image = image()?;
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can be another user");
         return None;
@@ -203,8 +198,8 @@ fn what_root_left_without_a_secret_is_the_users_again_once_the_engine_is_back() 
 
 #[test]
 fn an_engine_that_hangs_holds_no_command_up_for_long() {
-    if std::env::var_os("SORTIE_TEST_IMAGE").is_none() {
-        return eprintln!("skipped: SORTIE_TEST_IMAGE names no image");
+    if image().is_none() {
+        return;
     }
     let site = Site::empty();
     let folder = site.path().join("home/tasks/task-222222");
@@ -225,9 +220,7 @@ fn an_engine_that_hangs_holds_no_command_up_for_long() {
 
 #[test]
 fn services_of_a_host_that_was_killed_are_ended_by_the_next_command_whichever_it_is() {
-    let Ok(image) = std::env::var("SORTIE_TEST_IMAGE") else {
-        return eprintln!("skipped: SORTIE_TEST_IMAGE names no image");
-    };
+    let Some(image) = image() else { return };
     let site = Site::empty();
     let service = format!(
         "[[environment.service]]\nname = \"db\"\nimage = \"{image}\"\ncommand = [\"sleep\", \"600\"]\n"

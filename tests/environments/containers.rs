@@ -11,7 +11,7 @@ use super::{MAKE, environment, nothing, passed, site, steps};
 use crate::support::{Ran, Site, shell_script};
 
 /// The image with a shell and Python; none if no image is named, which CI does not allow.
-fn image() -> Option<String> {
+pub(crate) fn image() -> Option<String> {
     let named = std::env::var("SORTIE_TEST_IMAGE").ok();
     assert!(named.is_some() || std::env::var_os("CI").is_none(), "no image is named");
     if named.is_none() {

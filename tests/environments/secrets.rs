@@ -77,13 +77,14 @@ fn with_token(site: &Site, script: &Value) -> Ran {
 fn a_secret_of_set_up_is_there_for_its_commands_and_nowhere_afterwards() {
     let used = "test ${#TOKEN} = 21 && printf %s \"$TOKEN\" | cksum > made/sum";
     let shown = "echo \"$TOKEN\"; printf 'user:%s' \"$TOKEN\" | base64 -w0; echo; printf 'a%s' \"$TOKEN\" | base64; \
-                 printf %s \"$TOKEN\" | sed 's,/,%2F,; s,+,%2B,; s,=,%3D,; s,?,%3F,'; (sleep 300 &) ; \
+                 printf %s \"$TOKEN\" | sed 's,/,%2F,; s,+,%2B,; s,=,%3D,; s,?,%3F,'; echo; (sleep 300 &) ; \
                  setsid sleep 300 & true";
     let (site, script) = with_secret(&[MAKE, used, shown]);
     let ran = with_token(&site, &script);
     passed(&ran);
     assert!(site.path().join("home/snapshots").read_dir().expect("is listed").count() == 1);
     let printed = format!("{}{}", ran.stderr, ran.events.iter().map(Value::to_string).collect::<String>());
+    assert!(printed.contains("\"****\""), "it is printed, masked: {printed}");
     for form in FORMS {
         assert!(!printed.contains(form), "{form} was printed");
         assert_eq!(holding(&site.path().join("home"), form), Vec::<PathBuf>::new(), "{form}");

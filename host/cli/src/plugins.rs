@@ -168,6 +168,10 @@ mod tests {
                 assert!(wanted(&user, &file(organisation)).is_err(), "{change} {organisation}");
             }
         }
+        // those that are shipped go by a word of their own, where there are no others as well
+        let off = file("[[plugin]]\nid = \"rules\"\nenabled = false\n");
+        let error = wanted(&off, &SettingsFile::default()).err().expect("all of them would go").to_string();
+        assert!(error.contains("`default_rules = false`"), "{error}");
         let user = file("[[plugin]]\nid = \"rules\"\nsettings = { filter = true }\nmutates = true\n");
         let all = wanted(&user, &SettingsFile::default()).expect("nobody else's");
         let rules = all.iter().find(|wanted| wanted.spec.id == "rules").expect("it is there");

@@ -59,6 +59,9 @@ mod tests {
         std::fs::write(&path, "").expect("is written");
         let error = read("T", &source).expect_err("it is empty").to_string();
         assert!(error.starts_with("the secret `T` cannot be had"), "{error}");
+        std::fs::write(&path, "a\0b").expect("is written");
+        let error = read("T", &source).expect_err("no variable holds it").to_string();
+        assert!(error.ends_with("holds a zero byte") && !error.contains('\0'), "{error}");
         std::fs::write(&path, "x".repeat(65 << 10)).expect("is written");
         let error = read("T", &source).expect_err("it is too long").to_string();
         assert!(error.ends_with("longer than 64 KiB") && !error.contains("xx"), "{error}");

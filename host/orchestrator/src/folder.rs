@@ -395,7 +395,7 @@ mod tests {
         let id = "task-7k2m9q".parse().expect("an id");
         let task = TaskFolder::create(home.path(), &id, owner).expect("is made");
         assert!(TaskFolder::is_taken(home.path(), &id));
-        assert!(TaskFolder::create(home.path(), &id, owner).is_err());
+        assert!(matches!(TaskFolder::open(home.path(), &id, owner), Err(FolderError::Taken(_))));
         drop(task);
         assert!(!TaskFolder::is_taken(home.path(), &id));
     }

@@ -288,6 +288,29 @@ mod tests {
         assert_eq!(report.summary, "cannot look through `****/x`");
     }
 
+    #[test]
+    fn whatever_commands_and_policies_word_is_masked() {
+        let text = || "a s3cr3t b".to_owned();
+        let refused = RefusedAction {
+            action: text(),
+            policy: "p".into(),
+            rule: None,
+            reason: text(),
+            remedy: Some(text()),
+        };
+        for mut event in [
+            Event::Refused(refused),
+            Event::PluginLog { plugin: "p".into(), level: "info".into(), text: text() },
+            Event::Warning { text: text() },
+            Event::Progress { text: text() },
+            Event::StepEnded { step: "s".into(), ms: 1, ok: false, detail: text() },
+        ] {
+            mask(&Secret::new("s3cr3t"), &mut event);
+            let shown = serde_json::to_string(&event).expect("JSON");
+            assert!(!shown.contains("s3cr3t") && shown.contains("a **** b"), "{shown}");
+        }
+    }
+
     #[tokio::test]
     async fn once_a_write_failed_each_later_one_says_why_the_first_did() {
         let home = tempfile::tempdir().expect("a folder");
