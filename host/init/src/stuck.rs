@@ -113,11 +113,18 @@ mod tests {
         };
         // something else may wake it now and then
         assert!(std::iter::repeat_with(stays).take(15_000).any(|stays| stays), "it never sleeps");
-        let own = i32::try_from(std::process::id()).expect("process ids are small");
-        let before = runs(own).expect("it is there");
-        std::thread::sleep(Duration::from_millis(20));
-        // of a process with threads, these are the first one's: it may have slept all the while
-        assert!(runs(own) >= Some(before));
+        let script = "while :; do sleep 0.01; done";
+        let mut other = std::process::Command::new("sh").args(["-c", script]).spawn().expect("it starts");
+        let works = i32::try_from(other.id()).expect("process ids are small");
+        let before = runs(works);
+        let runs_on = || {
+            std::thread::sleep(Duration::from_millis(20));
+            runs(works) > before
+        };
+        let has_run = std::iter::repeat_with(runs_on).take(15_000).any(|runs_on| runs_on);
+        other.kill().expect("it is ours");
+        other.wait().expect("it ends");
+        assert!(before.is_some() && has_run, "it never runs");
         child.kill().expect("it is ours");
         child.wait().expect("it ends");
         assert_eq!(runs(waits), None);

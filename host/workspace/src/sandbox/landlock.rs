@@ -38,3 +38,50 @@ pub(super) fn restrict() -> Result<Option<u32>, Failure> {
         LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{self, ErrorKind};
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+
+    use rustix::process::{getppid, test_kill_process};
+
+    use super::*;
+
+    /// In a workspace, mounts and namespaces keep the same things out. So it is asked where there are none: it holds for
+    /// the thread that restricts itself, and for no other.
+    #[test]
+    fn nothing_but_the_folders_of_commands_is_written_and_nobody_outside_is_reached() {
+        let tried = std::thread::spawn(|| {
+            // opened to be written, and left as it is
+            let write = |path: &str| File::options().write(true).open(path).map(drop);
+            if write("/etc/passwd").is_err() {
+                return eprintln!("skipped: whoever runs this may not write there anyway");
+            }
+            let name = format!("sortie-landlock-{}", std::process::id());
+            let name = SocketAddr::from_abstract_name(name).expect("it is short");
+            let listener = UnixListener::bind_addr(&name).expect("nobody else has the name");
+            let connect = || UnixStream::connect_addr(&name).map(drop);
+            let parent = getppid().expect("the tests were started by somebody");
+            let signal = || test_kill_process(parent).map_err(io::Error::from);
+            connect().expect("control: nothing is restricted yet");
+            signal().expect("control: nothing is restricted yet");
+            let Some(version) = restrict().expect("it can be") else {
+                return eprintln!("skipped: this kernel has no Landlock");
+            };
+            let refused =
+                |tried: io::Result<()>| tried.is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
+            assert!(refused(write("/etc/passwd")), "it is none of the commands' files");
+            File::open("/etc/passwd").expect("it may be read");
+            write("/dev/null").expect("it may be written");
+            // what older kernels do not know
+            if version >= 6 {
+                assert!(refused(connect()) && refused(signal()), "nobody outside is reached");
+            }
+            drop(listener);
+        });
+        tried.join().expect("it holds");
+    }
+}

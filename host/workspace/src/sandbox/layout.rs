@@ -29,8 +29,7 @@ pub(super) fn plan(config: &SandboxConfig, bound_memory: bool) -> Result<Plan, S
         config.toolchains.home.iter().filter_map(|home| home.canonicalize().ok()).filter_map(of_system),
     );
     entries.extend(config.toolchains.shown.iter().map(|path| bind(path, path, Access::ReadOnly)));
-    let credentials = config.toolchains.credentials.iter().filter(|path| path.exists());
-    entries.extend(credentials.map(|path| Entry::Hide { target: path.clone() }));
+    entries.extend(credentials(config));
     entries.extend(hidden(config));
     entries.extend([
         bind(&config.home, HOME.as_ref(), Access::ReadWrite),
@@ -52,6 +51,12 @@ pub(super) fn plan(config: &SandboxConfig, bound_memory: bool) -> Result<Plan, S
 
 fn bind(source: &Path, target: &Path, access: Access) -> Entry {
     Entry::Bind { source: source.to_owned(), target: target.to_owned(), access }
+}
+
+/// Hides the toolchains' credentials, of those that are there.
+fn credentials(config: &SandboxConfig) -> impl Iterator<Item = Entry> {
+    let there = config.toolchains.credentials.iter().filter(|path| path.exists());
+    there.map(|path| Entry::Hide { target: path.clone() })
 }
 
 /// Empties what the configuration names wherever it would be seen, be it a whole system directory. A folder above
@@ -126,6 +131,26 @@ mod tests {
         let covered = hidden(&config);
         let target = |entry: &Entry| matches!(entry, Entry::Cover { target } if target.starts_with("/usr"));
         assert!(covered.len() == 2 && covered.iter().all(target), "{covered:?}");
+    }
+
+    #[test]
+    fn credentials_that_are_there_are_hidden_after_what_shows_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = SandboxConfig::new(Vec::new(), folder.path().to_owned(), folder.path().to_owned());
+        config.toolchains.credentials = ["/usr/bin/env", "/usr/no-such"].map(PathBuf::from).into();
+        let hidden: Vec<_> = credentials(&config).collect();
+        assert!(
+            matches!(&hidden[..], [Entry::Hide { target }] if target == Path::new("/usr/bin/env")),
+            "{hidden:?}"
+        );
+        let owner = Owner::current();
+        std::os::unix::fs::chown(folder.path(), Some(owner.uid), Some(owner.gid)).expect("root may");
+        let entries = plan(&config, false).expect("it can be laid out").entries;
+        let shown =
+            |entry: &Entry| matches!(entry, Entry::Bind { target, .. } if target == Path::new("/usr"));
+        let hides = |entry: &Entry| matches!(entry, Entry::Hide { .. });
+        let [shown, hidden] = [entries.iter().position(shown), entries.iter().position(hides)];
+        assert!(shown.is_some() && shown < hidden, "{shown:?}, {hidden:?}");
     }
 
     #[test]

@@ -25,22 +25,22 @@ fn refused(fill: impl FnOnce(&mut Forged)) -> String {
 
 #[test]
 fn paths_that_lead_out_are_refused() {
-    for path in [
-        "../escaped",
-        "workspace/../../escaped",
-        "workspace/a/../../../escaped",
-        "/tmp/sortie-escaped",
-        "workspace/./a",
-        "workspace//a",
-        "workspace/a/..",
-        "..",
-        "",
+    for (path, why) in [
+        ("../escaped", "leads elsewhere"),
+        ("workspace/../../escaped", "leads elsewhere"),
+        ("workspace/a/../../../escaped", "leads elsewhere"),
+        ("/tmp/sortie-escaped", "is absolute"),
+        ("workspace/./a", "leads elsewhere"),
+        ("workspace//a", "leads elsewhere"),
+        ("workspace/a/..", "leads elsewhere"),
+        ("..", "leads elsewhere"),
+        ("", "is empty"),
     ] {
         let error = refused(|forged| {
             forged.entry(b'5', b"workspace/", b"", b"");
             forged.entry(b'0', path.as_bytes(), b"", b"x");
         });
-        assert!(error.contains("is not restored"), "{path}: {error}");
+        assert!(error.contains(why), "{path}: {error}");
     }
 }
 

@@ -26,6 +26,9 @@ fn base64(text: &str) -> String {
 #[ignore = "a part of the next one"]
 async fn an_image_is_pulled_as_the_environment_says() {
     let Ok(name) = std::env::var("SORTIE_TEST_PULLS") else { return };
+    let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+    all.with_writer(std::io::stderr).init();
+    tracing::trace!("all of it is logged");
     match engine().await.pull(&name, &NamedBy::Operator, |_| ()).await {
         Ok(()) => println!("it was pulled"),
         Err(error) => println!("{error}\n{error:?}"),
@@ -51,7 +54,7 @@ fn a_private_image_is_pulled_with_what_the_engines_client_has_and_nothing_shows_
         let test = "credentials::an_image_is_pulled_as_the_environment_says";
         let output = Command::new("/proc/self/exe")
             .args([test, "--exact", "--ignored", "--nocapture"])
-            .envs([("SORTIE_TEST_PULLS", name.as_str()), ("PATH", &path), ("RUST_LOG", "trace")])
+            .envs([("SORTIE_TEST_PULLS", name.as_str()), ("PATH", &path)])
             .env("DOCKER_CONFIG", folder.path())
             .env_remove("DOCKER_CONTEXT")
             .output()
@@ -59,6 +62,7 @@ fn a_private_image_is_pulled_with_what_the_engines_client_has_and_nothing_shows_
         docker(&["rmi", "--force", &name]);
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(said.contains("all of it is logged"), "control: {said}");
         assert!(!said.contains(PASSWORD) && !said.contains(&basic), "{said}");
         said
     };

@@ -139,7 +139,9 @@ async fn paths_that_a_policy_put_there_are_searched_like_any_other_and_no_furthe
     let outside = tempfile::TempDir::new().expect("a folder");
     fs::write(outside.path().join("f"), "needle").expect("a file");
     symlink(outside.path(), tree.dir.path().join("link")).expect("a link");
-    let paths = ["/etc/hostname", "../a", "link/f", "missing", "a"].map(String::from).to_vec();
+    let above = format!("../{}/f", outside.path().file_name().expect("it has one").display());
+    assert!(tree.dir.path().join(&above).exists(), "control: there is something to find");
+    let paths = ["/etc/hostname", &above, "link/f", "missing", "a"].map(String::from).to_vec();
     let operation = ReadOperation::Search { pattern: ".".into(), ignore_case: false, max_matches: 10 };
     let permit = tree.world.permit(FileRead { operation, paths }).await;
     assert_eq!(tree.files.search(permit).await.expect("it is permitted"), [found("a", 1, "needle")]);

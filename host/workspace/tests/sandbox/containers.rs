@@ -227,18 +227,10 @@ async fn the_kernels_own_files_give_a_container_nothing_and_take_nothing() {
         "head -c 1 /dev/kmsg",
         "head -c 1 /dev/mem",
         "mkdir /sys/fs/cgroup/memory/x || mkdir /sys/fs/cgroup/x",
-        "echo '0 0 1' > /proc/self/uid_map",
         "cat /proc/1/attr/current > /proc/self/attr/exec",
     ] {
         let outcome = inside.sh(script).await;
         assert!(outcome.exit != Exit::Code(0) && outcome.stdout.is_empty(), "{script}: {outcome:?}");
-    }
-    let programs = "find /usr/bin /bin /usr/sbin -perm -4000 2>/dev/null";
-    // a rootless Docker's user is root by number
-    let before = inside.sh("id -u").await.stdout;
-    for program in inside.sh(programs).await.stdout.lines() {
-        let after = inside.sh(&format!("{program} --version >/dev/null 2>&1 </dev/null; id -u")).await;
-        assert_eq!(after.stdout, before, "{program}");
     }
     let control = inside.sh("cat /proc/sys/kernel/ostype /proc/meminfo /proc/cpuinfo").await;
     assert!(control.stdout.starts_with("Linux"), "{control:?}");

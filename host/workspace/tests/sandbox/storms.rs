@@ -167,7 +167,7 @@ async fn a_time_zone_is_a_commands_own_and_the_clock_is_nobodys() {
     let zone = "date +%z";
     let before = inside.sh(zone).await.stdout;
     assert_eq!(inside.sh(&format!("TZ=XYZ-13:30 {zone}")).await.stdout, "+1330\n");
-    assert_eq!(inside.sh("export TZ=XYZ-13:30; echo XYZ > /etc/timezone").await.stdout, "");
+    assert_ne!(inside.sh("export TZ=XYZ-13:30; echo XYZ > /etc/timezone").await.exit, Exit::Code(0));
     assert_eq!(inside.sh(zone).await.stdout, before);
     let set = inside.sh("date -s @86400; date +%Y").await;
     assert!(

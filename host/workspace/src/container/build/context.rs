@@ -339,6 +339,10 @@ mod tests {
             };
             assert!(Source::read(root, &build).is_err(), "{dockerfile}, {context}");
         }
+        // before anything looks at what is there
+        for path in ["../x", "/x", "a/../x"] {
+            assert!(relative(path).is_err(), "{path}");
+        }
     }
 
     #[test]

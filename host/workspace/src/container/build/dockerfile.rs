@@ -370,6 +370,12 @@ mod tests {
             "#\u{a0}escape=`\nAD\\\nD http://a /b",
             " # escape=`\nAD\\\nD http://a /b",
             "# escape=x\nAD\\\nD http://a /b",
+            // the same to whoever passes over them
+            "# a comment\n# escape=`\nFROM a\nAD`\nD http://a /b",
+            "# check=skip=all\n# escape=`\nAD`\nD http://a /b",
+            "#\tescape=`\nAD`\nD http://a /b",
+            "#\u{a0}escape=`\nAD`\nD http://a /b",
+            " # escape=`\nAD`\nD http://a /b",
             // two signs go on in the next line to old builders, and do not to new ones
             "RUN echo \\\\\nADD http://a /b",
             "AD\\\\ \nD http://a /b",

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use sortie_policy::ports::Exit;
+use sortie_workspace::sandbox::Owner;
 
 use super::{Checks, is_root, number};
 use crate::support::{Box, program};
@@ -36,14 +37,6 @@ async fn no_privilege_is_left_and_none_is_gained() {
     };
     let outside = filters(&fs::read_to_string("/proc/self/status").expect("it is always there"));
     checks.expect("filters", filters(&status) == outside.map(|count| count + 4), filters(&status));
-    let maps = inside.sh("echo '0 0 1' > /proc/self/uid_map").await;
-    checks.expect("mapping root", maps.exit != Exit::Code(0), &maps);
-    let programs = "find /usr/bin /bin /usr/sbin -perm -4000 2>/dev/null";
-    for program in inside.sh(programs).await.stdout.lines().take(5) {
-        let before = inside.sh("id -u").await.stdout;
-        let after = inside.sh(&format!("{program} --version >/dev/null 2>&1 </dev/null; id -u")).await.stdout;
-        checks.expect(program, before == after, after);
-    }
     checks.done();
 }
 
@@ -75,7 +68,7 @@ async fn a_setuid_program_of_roots_in_the_work_tree_gains_nothing() {
     program(&id, &fs::read("/usr/bin/id").expect("it is there"));
     fs::set_permissions(&id, fs::Permissions::from_mode(0o4755)).expect("root may");
     let outcome = inside.sh("./id -u").await;
-    assert_eq!((outcome.exit, outcome.stdout.trim() == "0"), (Exit::Code(0), false), "{}", outcome.stdout);
+    assert_eq!((outcome.exit, outcome.stdout), (Exit::Code(0), format!("{}\n", Owner::current().uid)));
 }
 
 #[tokio::test]

@@ -97,13 +97,21 @@ async fn processes_of_the_host_are_neither_seen_nor_signalled() {
     checks.expect("control: a signal outside", outside(&["kill", &own]) == 0, "refused");
     let traced = number(&inside.probe(&["trace", &own]).await);
     checks.expect("tracing the tests", traced == libc::ESRCH, traced);
-    let everybody = inside.sh("kill -CONT -1; echo alive").await.stdout;
-    checks.expect("a signal to everybody", everybody == "alive\n", everybody);
     checks.done();
 }
 
 #[tokio::test]
 async fn the_hosts_terminal_is_out_of_reach() {
+    // or there would be none to reach
+    let terminal = fs::File::options().read(true).write(true).open("/dev/ptmx");
+    let is_terminal = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().parse::<u32>().is_ok();
+    match &terminal {
+        Ok(_) => {
+            let mut entries = fs::read_dir("/dev/pts").expect("it is there").flatten();
+            assert!(entries.any(|entry| is_terminal(&entry)), "control");
+        }
+        Err(error) => eprintln!("the host has no terminal: {error}"),
+    }
     let inside = Box::start().await;
     let outcome = inside.sh("echo x > /dev/tty; ls /dev/pts; ls /dev").await;
     assert!(outcome.stderr.contains("/dev/tty"), "{outcome:?}");
@@ -160,6 +168,8 @@ async fn how_process_1_and_keepers_are_scheduled_is_nobodys_to_change() {
     checks.expect("a session", session.stdout == "its own\n", &session);
     for own in [
         "nice -n 5 true",
+        // itself
+        "renice -n 5 -p 0",
         "chrt --idle 0 true",
         "taskset $(taskset -p $$ | sed s/.*:.//) true",
         "ionice -c 3 true",
