@@ -125,8 +125,7 @@ fn what_a_repository_says_of_rules_and_network_tightens_and_grants_nothing() {
     };
     let rules = [
         rule("no-background", "exec", "background = \"true\"", "deny"),
-        // reading alone: the host lists the root's names itself
-        rule("private", "file-read", "path = \"private\", operation = \"read\"", "deny"),
+        rule("private", "file-read", "path = \"private\"", "deny"),
         rule("mine", "push", "target = \"refs/heads/fixed\"", "allow"),
     ];
     site.write(".sortie/config.toml", format!("{own}[network]\nagent = \"none\"\n{}", rules.concat()));

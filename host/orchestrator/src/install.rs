@@ -7,13 +7,14 @@ use sortie_core::action::{FileRead, ReadOperation};
 use sortie_environment::{Detected, PYTEST, detect, is_python};
 use sortie_policy::ports::SearchQuery;
 
+use crate::registries::is_manifest;
 use crate::run::{RunError, TaskRun, port};
 
 impl TaskRun {
     /// The usual install commands for what lies in the work tree, and an image
     /// with its toolchain.
     pub(crate) async fn detect(&self) -> Result<Detected, RunError> {
-        let names = self.root_names().await?;
+        let names = self.root_manifests().await?;
         let uses_pytest = is_python(&names) && {
             let (pattern, glob) = PYTEST;
             let query = SearchQuery {
@@ -27,11 +28,12 @@ impl TaskRun {
         Ok(detect(&names, uses_pytest))
     }
 
-    /// What lies in the root of the work tree.
-    pub(crate) async fn root_names(&self) -> Result<BTreeSet<String>, RunError> {
+    /// The manifests in the root of the work tree. No other name is asked for: a rule may be about any file there.
+    pub(crate) async fn root_manifests(&self) -> Result<BTreeSet<String>, RunError> {
         let files = &self.files;
         let survey = files.survey_glob("*", 10_000).await.map_err(port("look for manifests"))?;
-        let read = FileRead { operation: ReadOperation::Glob { pattern: "*".into() }, paths: survey.paths };
+        let paths = survey.paths.into_iter().filter(|name| is_manifest(name)).collect();
+        let read = FileRead { operation: ReadOperation::Glob { pattern: "*".into() }, paths };
         let permit = self.gate.permit(&Actor::Host, read).await?;
         Ok(files.glob(permit).await.map_err(port("look for manifests"))?.into_iter().collect())
     }

@@ -29,6 +29,7 @@ use url::Url;
 
 use crate::environment::Decided;
 use crate::run::{RunError, TaskRun, port};
+pub(crate) use managers::is_manifest;
 use managers::{MANAGERS, Manager, SILENT};
 
 /// The longest that one question may take.
@@ -62,7 +63,7 @@ impl TaskRun {
         if !wanted {
             return Ok(());
         }
-        let names = self.root_names().await?;
+        let names = self.root_manifests().await?;
         for silent in SILENT.iter().filter(|silent| silent.is_used(&names)) {
             self.warn(format!(
                 "{} does not say which hosts it would contact; `registries,HOST` as the network rule names them",

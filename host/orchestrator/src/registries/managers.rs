@@ -183,6 +183,14 @@ print("pip", PyPI.simple_url, "https://" + PyPI.file_storage_domain)'"#,
 pub(super) const SILENT: &[Silent] =
     &[Silent { name: "bun", used: |names| any(names, &["bun.lock", "bun.lockb"]) }];
 
+/// Whether a name in the root of a work tree says how it is installed, or by which program.
+pub(crate) fn is_manifest(name: &str) -> bool {
+    let alone = Names::from([name.to_owned()]);
+    ["gradlew", "mvnw"].contains(&name)
+        || MANAGERS.iter().any(|manager| manager.is_used(&alone))
+        || SILENT.iter().any(|silent| silent.is_used(&alone))
+}
+
 fn any(names: &Names, wanted: &[&str]) -> bool {
     wanted.iter().any(|name| names.contains(*name))
 }
@@ -200,6 +208,24 @@ mod tests {
     fn used(names: &[&str]) -> Vec<&'static str> {
         let names = names.iter().map(ToString::to_string).collect();
         MANAGERS.iter().filter(|manager| manager.is_used(&names)).map(|manager| manager.name).collect()
+    }
+
+    #[test]
+    fn what_is_detected_is_detected_by_manifests_alone() {
+        for names in [
+            &["Cargo.toml", "package.json", "npm-shrinkwrap.json", "requirements.txt"][..],
+            &["package.json", "package-lock.json", "setup.cfg", "go.mod"],
+            &["package.json", "pnpm-lock.yaml", "setup.py", "requirements-dev.txt"],
+            &["package.json", "yarn.lock", "pyproject.toml", "uv.lock"],
+            &["package.json", "bun.lock", "poetry.lock", "pom.xml", "mvnw"],
+            &["package.json", "bun.lockb", "Pipfile", "Pipfile.lock", "build.gradle", "gradlew"],
+            &["settings.gradle.kts", "Gemfile", "Gemfile.lock", "composer.json", "composer.lock"],
+        ] {
+            let all: Names = names.iter().map(ToString::to_string).collect();
+            let manifests: Names = all.iter().filter(|name| is_manifest(name)).cloned().collect();
+            assert_eq!(manifests, all);
+        }
+        assert!([".env", "src/", "README.md", "Cargo.toml.orig"].iter().all(|name| !is_manifest(name)));
     }
 
     #[test]
