@@ -128,7 +128,7 @@ fn limits_of_the_settings_hold_in_a_task_and_a_repository_tightens_them_alone() 
     let limits = "[environment]\nlimits = { memory_mb = 1000, processes = 40 }\n";
     site.write(".sortie/config.toml", own + limits);
     site.git(&site.clone(), &["commit", "--quiet", "--all", "--message", "Limits"]);
-    let fork = "for n in $(seq 60); do sleep 20 & done; kill $(jobs -p)";
+    let fork = "for n in $(seq 60); do sleep 1000 & done; kill $(jobs -p)";
     let hold = "head -c 300000000 /dev/zero | tail > /dev/null";
     let ran = Ran::of(&mut site.scripted(&shell_script(&[hold, fork])));
     let told = ran.tool_results();
