@@ -129,13 +129,18 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_comes_with_the_end_of_the_task_is_none() {
+        static AWAITED: AtomicBool = AtomicBool::new(false);
         static ANSWERED: AtomicBool = AtomicBool::new(false);
         let terminal = terminal(|_| {
+            while !AWAITED.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
             ANSWERED.store(true, Ordering::SeqCst);
             Ok(true)
         });
         // on one thread: nobody looks at the answer before the task is cancelled as well
         let (answer, ()) = tokio::join!(terminal.ask(question()), async {
+            AWAITED.store(true, Ordering::SeqCst);
             while !ANSWERED.load(Ordering::SeqCst) {
                 std::thread::yield_now();
             }
