@@ -27,14 +27,10 @@ pub(crate) fn environment() -> Vec<(OsString, OsString)> {
     pairs.map(|(name, value)| (name.into(), value.into())).to_vec()
 }
 
-/// Git without what a hook of somebody's own repository hands on, such as `GIT_DIR`.
+/// Git with the variables of a test.
 pub(crate) fn git_command(folder: &Path) -> Command {
-    let mut command = Command::new("git");
-    let names = std::env::vars_os().map(|(name, _)| name);
-    for name in names.filter(|name| name.as_encoded_bytes().starts_with(b"GIT_")) {
-        command.env_remove(name);
-    }
-    command.current_dir(folder).envs(environment());
+    let mut command = sortie_testing::git(folder);
+    command.envs(environment());
     command
 }
 
